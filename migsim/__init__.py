@@ -1,0 +1,1 @@
+"""migsim: a testbed for the algorithms of virtual-machine live migration."""

@@ -1,0 +1,30 @@
+"""The one exception that means: the user gave something that cannot be used."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["InputError", "did_you_mean"]
+
+
+class InputError(ValueError):
+    """Bad input, told in one sentence that names the place, what came and what was expected.
+
+    The command line prints it without a traceback and ends with exit status 2.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a half-sentence that suggests the closest known names, or lists them all.
+
+    >>> did_you_mean("precpy", ["precopy", "postcopy"])
+    "did you mean 'precopy'?"
+    >>> did_you_mean("xyz", ["b", "a"])
+    'known: a, b'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(repr(match) for match in close)}?"
+    return f"known: {', '.join(names)}" if names else "there are none"
