@@ -1,0 +1,1 @@
+"""Which pages real programs write, and when: recording, the file format, figures, numbers."""

@@ -1,0 +1,118 @@
+"""The figure of a trace: where and when pages are written, how fast, and the working set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from migsim._types import Floats
+from migsim.errors import InputError
+from migsim.trace.analysis import working_sets
+from migsim.trace.format import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw", "save"]
+
+_MIB: Final = 1024**2
+_TIME_BINS, _PAGE_BINS = 300, 256
+_COLOUR: Final = "#1f4e79"
+
+
+def _density(trace: Trace) -> Floats:
+    """Return, by band of pages and slice of time, the share of the band written per interval."""
+    n = max(1, trace.pages_total)
+    rows, columns = min(_PAGE_BINS, n), max(1, min(_TIME_BINS, trace.counts.size))
+    interval = np.repeat(np.arange(trace.counts.size), trace.counts)
+    column_of = (np.arange(trace.counts.size) * columns) // max(1, trace.counts.size)
+    band = trace.pages.astype(np.int64) * rows // n
+    hits = np.bincount(band * columns + column_of[interval], minlength=rows * columns)
+    pages_in_band = np.bincount(np.arange(n) * rows // n, minlength=rows)
+    intervals_in_column = np.bincount(column_of, minlength=columns)
+    possible = pages_in_band[:, None] * np.maximum(1, intervals_in_column)[None, :]
+    share: Floats = hits.reshape(rows, columns) / possible
+    return share
+
+
+def _draw_map(axes: Axes, trace: Trace) -> None:
+    from matplotlib.colors import PowerNorm
+
+    share = 100 * _density(trace)
+    size = trace.pages_total * trace.page_size / _MIB
+    image = axes.imshow(
+        np.ma.masked_equal(share, 0),
+        origin="lower",
+        aspect="auto",
+        extent=(0, trace.duration, 0, size),
+        cmap="viridis_r",
+        norm=PowerNorm(0.4, 0, max(1e-9, float(share.max()))),
+        interpolation="nearest",
+    )
+    axes.set(ylabel="memory by address (MiB)", title="(a) Pages written per interval")
+    axes.grid(visible=False)
+    axes.figure.colorbar(image, ax=axes, label="share of pages (%)", pad=0.015)
+
+
+def _draw_rate(axes: Axes, trace: Trace) -> None:
+    lengths = np.diff(trace.ends, prepend=0.0)
+    rate = trace.counts * trace.page_size / lengths / _MIB
+    edges = np.concatenate([[0.0], trace.ends])
+    axes.stairs(rate, edges, color=_COLOUR, linewidth=0.9)
+    axes.set(xlabel="time (s)", ylabel="dirty rate (MiB/s)", title="(b) Dirty rate")
+    axes.set_xlim(0, trace.duration)
+    axes.set_ylim(0, 1.08 * max(1e-3, float(rate.max(initial=0.0))))
+
+
+def _draw_working_set(axes: Axes, trace: Trace) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    shortest = max(1e-3, float(np.median(np.diff(trace.ends, prepend=0.0))))
+    lengths = np.geomspace(shortest, max(shortest, trace.duration), 24)
+    found = working_sets(trace, tuple(float(length) for length in lengths))
+    scale = trace.page_size / _MIB
+    windows = [w.window for w in found]
+    axes.plot(windows, [w.mean * scale for w in found], color=_COLOUR, label="mean")
+    axes.plot(windows, [w.maximum * scale for w in found], color=_COLOUR, ls="--", label="largest")
+    axes.axhline(trace.pages_total * scale, color="0.5", lw=0.8, ls=":", label="all pages")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.08 * max(1e-3, trace.pages_total * scale))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(xlabel="window (s)", ylabel="working set (MiB)", title="(c) Working set")
+    axes.legend(frameon=False, loc="best")
+
+
+def draw(trace: Trace, title: str = "") -> Figure:
+    """Return the figure of a trace: the map of writes above, rate and working set below.
+
+    The map shows what numbers hide: sweeps of a garbage collector, hot spots, phases.
+    """
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    with sns.axes_style("ticks"), sns.plotting_context("paper"):
+        figure = Figure(figsize=(7.0, 5.2), layout="constrained")
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.35, 1))
+        _draw_map(figure.add_subplot(grid[0, :]), trace)
+        _draw_rate(figure.add_subplot(grid[1, 0]), trace)
+        _draw_working_set(figure.add_subplot(grid[1, 1]), trace)
+        figure.axes[0].set_xlabel("time (s)")
+        for axes in figure.axes[:1] + figure.axes[2:]:
+            sns.despine(ax=axes)
+        if title:
+            figure.suptitle(title, fontsize="large")
+    return figure
+
+
+def save(trace: Trace, path: str | os.PathLike[str], title: str = "") -> None:
+    """Write the figure to a file in the format that its extension names."""
+    figure = draw(trace, title)
+    try:
+        figure.savefig(Path(path), dpi=160)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot write figure '{path}': {reason}") from None

@@ -1,0 +1,268 @@
+"""Record a program: start or attach, look once an interval, and number the pages compactly."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from migsim._types import Integers
+from migsim.errors import InputError
+from migsim.trace.format import Trace
+from migsim.trace.recording._system import PAGE_SIZE
+
+__all__ = ["Method", "Progress", "compact", "record"]
+
+Progress = Callable[[float, int], None]
+"""Called after each interval with the seconds recorded and the pages written in the interval."""
+Method = Literal["auto", "uffd-wp", "compare"]
+
+_GRACE = 3.0  # between SIGTERM and SIGKILL
+_GONE = (ProcessLookupError, FileNotFoundError)
+
+
+class _Tracker(Protocol):
+    @property
+    def method(self) -> str: ...
+    @property
+    def failures(self) -> dict[str, int]: ...
+    def written(self) -> Integers: ...
+    def close(self) -> None: ...
+
+
+@dataclass
+class _Looks:
+    """What was seen: the pages present at first, and ranges of written pages per interval."""
+
+    resident: Integers
+    ends: list[float] = field(default_factory=list)
+    ranges: list[Integers] = field(default_factory=list)
+    ended_by: str = "duration"
+
+
+def record(
+    command: Sequence[str] | None,
+    *,
+    pid: int | None = None,
+    interval: float = 0.1,
+    duration: float = 30.0,
+    progress: Progress | None = None,
+    method: Method = "auto",
+    notes: str = "",
+) -> Trace:
+    """Return which pages a program writes, interval by interval, as `Trace`.
+
+    Either ``command`` is started, and ended after ``duration``, or the process ``pid`` is
+    observed and left running undisturbed. Ctrl-C, or the end of the program, ends the recording
+    early and keeps it. The pages present at the first look are the trace's ``resident`` set, not
+    writes; of a started program that look comes about a millisecond after its start, so that
+    nearly all its pages appear as written later. Only private memory is seen, and only of that
+    process: a process that forks keeps only the parent traced, one that calls `exec` stays traced.
+
+    ``auto`` takes write protection where kernel and permissions allow it, else comparing. Raises
+    `InputError` where neither is possible.
+    """
+    _check(command, pid, interval, duration)
+    with _target(command, pid) as process:
+        tracker, reason = _tracker(process, method)
+        began = datetime.datetime.now(datetime.UTC)
+        try:
+            looks = _look(tracker, interval, duration, progress)
+        except PermissionError as error:
+            raise _not_permitted(process, error) from None
+        finally:
+            tracker.close()
+        argv = list(command) if command else _argv_of(process)
+    if not looks.ends:
+        raise InputError(
+            f"'{' '.join(argv) or pid}' ended, or was interrupted, before the first interval of "
+            f"{interval:g} s was over, so there is nothing to keep"
+        )
+    meta = {
+        "method": tracker.method,
+        "method_reason": reason,
+        "argv": argv,
+        "attached": command is None,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "date": began.isoformat(timespec="seconds"),
+        "interval": interval,
+        "ended_by": looks.ended_by,
+        "notes": notes,
+        "failed_reads": 0,
+        "mappings_skipped": 0,
+    } | tracker.failures
+    return _trace(looks, meta)
+
+
+def _check(
+    command: Sequence[str] | None, pid: int | None, interval: float, duration: float
+) -> None:
+    if not sys.platform.startswith("linux"):
+        raise InputError(f"recording needs Linux, and this is {sys.platform}")
+    if bool(command) == (pid is not None):
+        raise InputError("give either a command to record or the number of a running process")
+    for name, value in (("interval", interval), ("duration", duration)):
+        if not (0 < value < math.inf):
+            raise InputError(f"got {name} {value:g} s, expected a time above 0")
+    if interval > duration:
+        raise InputError(f"got interval {interval:g} s, longer than the duration {duration:g} s")
+
+
+@contextlib.contextmanager
+def _target(command: Sequence[str] | None, pid: int | None) -> Iterator[int]:
+    """Give the process to observe; one that was started here is ended on leaving."""
+    if not command:
+        assert pid is not None
+        if pid <= 0:
+            raise InputError(f"got process {pid}, expected a number above 0")
+        with contextlib.suppress(PermissionError):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                raise InputError(f"there is no process {pid}") from None
+        yield pid
+        return
+    if shutil.which(command[0]) is None:
+        raise InputError(f"there is no program '{command[0]}' to record")
+    try:
+        process = subprocess.Popen(list(command))
+    except OSError as error:
+        raise InputError(f"cannot start '{command[0]}': {error.strerror}") from None
+    try:
+        yield process.pid
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tracker(pid: int, method: Method) -> tuple[_Tracker, str]:
+    """Return the best tracker that works here, and why it is not a better one."""
+    reason = "asked for"
+    if method != "compare":
+        from migsim.trace.recording._writeprotect import WriteProtectTracker
+
+        try:
+            return WriteProtectTracker(pid), "every write is seen"
+        except _GONE:
+            raise _ended(pid) from None
+        except OSError as error:
+            reason = f"no write protection: {error.strerror}"
+        if method == "uffd-wp":
+            raise InputError(f"cannot write-protect the memory of process {pid} ({reason})")
+    from migsim.trace.recording._compare import CompareTracker
+
+    try:
+        return CompareTracker(pid), reason
+    except _GONE:
+        raise _ended(pid) from None
+    except OSError as error:
+        raise _not_permitted(pid, error) from None
+
+
+def _ended(pid: int) -> InputError:
+    return InputError(
+        f"process {pid} ended before the recording began, so there is nothing to keep"
+    )
+
+
+def _not_permitted(pid: int, error: OSError) -> InputError:
+    return InputError(
+        f"not permitted to look into process {pid} ({error.strerror}): start the program with "
+        "the recorder, be root, or have kernel.yama.ptrace_scope set to 0"
+    )
+
+
+def _look(tracker: _Tracker, interval: float, duration: float, progress: Progress | None) -> _Looks:
+    """Look once an interval until the duration is over, the program ends, or Ctrl-C."""
+    looks = _Looks(np.zeros((0, 2), np.int64))
+    start = time.monotonic()
+    try:
+        looks.resident = tracker.written()
+        due = start + interval
+        while due <= start + duration + interval / 2:
+            time.sleep(max(0.0, due - time.monotonic()))
+            now = time.monotonic()
+            ranges = tracker.written()
+            looks.ranges.append(ranges)
+            looks.ends.append(now - start)
+            if progress is not None:
+                progress(now - start, int((ranges[:, 1] - ranges[:, 0]).sum()))
+            # A look that took too long makes this interval longer; none is made up afterwards.
+            due = max(due + interval, time.monotonic() + interval / 10)
+    except KeyboardInterrupt:
+        looks.ended_by = "interrupt"
+    except _GONE:
+        looks.ended_by = "program"
+    except OSError as error:
+        if error.errno not in {errno.ESRCH, errno.EIO}:
+            raise
+        looks.ended_by = "program"
+    return looks
+
+
+def _argv_of(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+            return [part.decode(errors="replace") for part in file.read().split(b"\0") if part]
+    except OSError:
+        return []
+
+
+def compact(ranges: Sequence[Integers]) -> tuple[list[NDArray[np.uint32]], int]:
+    """Return each set of page ranges as compact page numbers, and how many numbers there are.
+
+    The numbers count the pages of the union of all sets in order of address. Ranges are merged
+    before they are expanded, so hours of recording do not need hours of pages in memory.
+    """
+    everything = np.concatenate([np.zeros((0, 2), np.int64), *ranges])
+    everything = everything[np.argsort(everything[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(everything[:, 1]) if everything.size else everything[:, 1]
+    opens = np.ones(len(everything), np.bool_)
+    opens[1:] = everything[1:, 0] > reach[:-1]
+    first = everything[opens, 0]
+    last = reach[np.append(np.flatnonzero(opens)[1:] - 1, -1)] if first.size else reach
+    base = np.concatenate([[0], np.cumsum(last - first)])
+    result = []
+    for part in ranges:
+        segment = np.searchsorted(first, part[:, 0], side="right") - 1
+        begin = part[:, 0] - first[segment] + base[segment] if part.size else part[:, 0]
+        length = part[:, 1] - part[:, 0]
+        before = np.cumsum(length) - length
+        pages = np.repeat(begin - before, length) + np.arange(int(length.sum()))
+        result.append(np.unique(pages).astype(np.uint32))
+    return result, int(base[-1])
+
+
+def _trace(looks: _Looks, meta: dict[str, Any]) -> Trace:
+    sets, total = compact([looks.resident, *looks.ranges])
+    return Trace(
+        ends=np.array(looks.ends, np.float64),
+        counts=np.array([pages.size for pages in sets[1:]], np.uint32),
+        pages=np.concatenate([np.zeros(0, np.uint32), *sets[1:]]),
+        resident=sets[0],
+        pages_total=total,
+        page_size=PAGE_SIZE,
+        meta=meta,
+    )
