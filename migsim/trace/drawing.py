@@ -55,14 +55,15 @@ def _draw_map(axes: Axes, trace: Trace) -> None:
     )
     axes.set(ylabel="memory by address (MiB)", title="(a) Pages written per interval")
     axes.grid(visible=False)
-    axes.figure.colorbar(image, ax=axes, label="share of pages (%)", pad=0.015)
+    axes.figure.colorbar(image, ax=axes, label="share of pages written (%)", pad=0.015)
 
 
 def _draw_rate(axes: Axes, trace: Trace) -> None:
     lengths = np.diff(trace.ends, prepend=0.0)
     rate = trace.counts * trace.page_size / lengths / _MIB
     edges = np.concatenate([[0.0], trace.ends])
-    axes.stairs(rate, edges, color=_COLOUR, linewidth=0.9)
+    axes.stairs(rate, edges, baseline=None, color=_COLOUR, linewidth=0.9)
+    axes.stairs(rate, edges, fill=True, color=_COLOUR, alpha=0.15, linewidth=0)
     axes.set(xlabel="time (s)", ylabel="dirty rate (MiB/s)", title="(b) Dirty rate")
     axes.set_xlim(0, trace.duration)
     axes.set_ylim(0, 1.08 * max(1e-3, float(rate.max(initial=0.0))))
@@ -72,8 +73,8 @@ def _draw_working_set(axes: Axes, trace: Trace) -> None:
     from matplotlib.ticker import FuncFormatter
 
     shortest = max(1e-3, float(np.median(np.diff(trace.ends, prepend=0.0))))
-    lengths = np.geomspace(shortest, max(shortest, trace.duration), 24)
-    found = working_sets(trace, tuple(float(length) for length in lengths))
+    steps = np.unique(np.geomspace(1, max(1, trace.counts.size), 24).astype(np.int64))
+    found = working_sets(trace, tuple(float(step) * shortest for step in steps))
     scale = trace.page_size / _MIB
     windows = [w.window for w in found]
     axes.plot(windows, [w.mean * scale for w in found], color=_COLOUR, label="mean")

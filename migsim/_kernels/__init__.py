@@ -1,0 +1,1 @@
+"""The compiled loops: arrays and scalars in, arrays and scalars out."""

@@ -1,0 +1,80 @@
+"""Bitmaps as arrays of 64-bit words: page p is bit p % 64 of word p // 64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from migsim._jit import jit
+from migsim._types import Words
+
+__all__ = ["bit_of", "next_page", "previous_page", "set_range"]
+
+_ONE = np.uint64(1)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@jit
+def bit_of(page: int) -> np.uint64:
+    """Return the word in which only the bit of ``page`` is set."""
+    return _ONE << np.uint64(page & 63)
+
+
+@jit
+def _count(word: np.uint64) -> int:
+    # The classic parallel count; LLVM turns it into one popcnt instruction.
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + (
+        (word >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@jit
+def next_page(words: Words, start: int) -> int:
+    """Return the first page at or after ``start`` whose bit is set, or -1."""
+    index = start >> 6
+    if index >= words.size:
+        return -1
+    word = words[index] & (_ALL << np.uint64(start & 63))
+    while word == 0:
+        index += 1
+        if index >= words.size:
+            return -1
+        word = words[index]
+    lowest = word & (~word + _ONE)
+    return (index << 6) + _count(lowest - _ONE)
+
+
+@jit
+def previous_page(words: Words, start: int) -> int:
+    """Return the last page at or before ``start`` whose bit is set, or -1."""
+    if start < 0:
+        return -1
+    index = start >> 6
+    word = words[index] & (_ALL >> np.uint64(63 - (start & 63)))
+    while word == 0:
+        index -= 1
+        if index < 0:
+            return -1
+        word = words[index]
+    # Smear the highest set bit downwards; the count of ones is then its position plus one.
+    for shift in (1, 2, 4, 8, 16, 32):
+        word |= word >> np.uint64(shift)
+    return (index << 6) + _count(word) - 1
+
+
+@jit
+def set_range(words: Words, start: int, stop: int, value: bool) -> None:
+    """Set or clear the bits of the pages ``start`` to ``stop - 1``."""
+    page = start
+    while page < stop:
+        if page & 63 == 0 and page + 64 <= stop:
+            words[page >> 6] = _ALL if value else np.uint64(0)
+            page += 64
+            continue
+        if value:
+            words[page >> 6] |= bit_of(page)
+        else:
+            words[page >> 6] &= ~bit_of(page)
+        page += 1

@@ -1,0 +1,396 @@
+"""The guest at the destination with pages still missing: demand paging beside background push.
+
+Events in order of time: a virtual CPU reaches an access, a page arrives, the source chooses the
+next page. The source decides at time t what leaves at t (or earlier, if its socket buffer holds
+bytes ahead); requests that have reached it by then go first, oldest first, as QEMU and Xen do.
+Virtual CPU v makes the accesses j with j % vcpus == v and blocks alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from migsim._jit import jit
+from migsim._kernels.bits import bit_of, next_page, previous_page
+from migsim._types import Floats, Integers, Record, Words
+
+__all__ = [
+    "DESTINATION_STATE",
+    "FAULTED",
+    "NEED_FLIGHT_ROOM",
+    "NEED_LATENCY_ROOM",
+    "VCPU",
+    "run_destination",
+]
+
+DONE = 0
+NEED_ACCESSES = 1
+NEED_FLIGHT_ROOM = 2
+NEED_LATENCY_ROOM = 3
+
+# Rows of `sent_by_kind`; the first two as at the source.
+FIRST = 0
+RESENT = 1
+FAULTED = 2
+
+DESTINATION_STATE = np.dtype(
+    [
+        # the guest's clock: real = anchor_real + (guest - anchor_guest) * stretch + lag of the vCPU
+        ("anchor_real", "f8"),
+        ("anchor_guest", "f8"),
+        ("stretch", "f8"),
+        ("buffer_first", "i8"),  # number of the first access in the buffer
+        # the link
+        ("stream", "i8"),
+        ("segment", "i8"),
+        ("shift", "f8"),
+        ("ready", "f8"),
+        ("queued_bytes", "i8"),  # socket buffer ahead of a newly chosen page
+        ("queue_segment", "i8"),
+        ("busy_since", "f8"),
+        ("half_trip", "f8"),  # propagation delay, one way
+        ("request_delay", "f8"),  # from a fault to the request's arrival at the source
+        ("fault_seconds", "f8"),  # CPU time of a fault: trap, place the page, wake the vCPU
+        ("page_bytes", "i8"),
+        ("header_bytes", "i8"),
+        # what is to be done
+        ("hold", "f8"),  # the guest runs at least until then
+        ("until", "f8"),  # no page starts and no event happens then or later
+        ("background", "i8"),
+        ("unsent", "i8"),  # pages in `todo`
+        ("cursor", "i8"),  # the linear push; only ever moves forward
+        ("order_next", "i8"),
+        ("both_ways", "i8"),  # pivots grow in both directions
+        ("turn", "i8"),
+        ("pivot", "i8"),  # the pivot that the next fault replaces
+        # in flight: a ring of pages and their arrival times
+        ("flight_head", "i8"),
+        ("flight_count", "i8"),
+        ("blocked", "i8"),  # vCPUs that wait
+        # what was done
+        ("now", "f8"),
+        ("faults", "i8"),
+        ("requests", "i8"),
+        ("latencies", "i8"),
+        ("zero_pages", "i8"),
+    ]
+)
+
+VCPU = np.dtype(
+    [
+        ("next", "i8"),  # number of its next access
+        ("time", "f8"),  # and when it comes, unless the vCPU blocks
+        ("lag", "f8"),
+        ("waits_for", "i8"),  # the missing page that blocks it, or -1
+        ("since", "f8"),
+        ("request", "f8"),  # when its request reaches the source; infinite without one
+    ]
+)
+
+
+@jit
+def _skip_hits(
+    s: Record, v: Record, step: int, horizon: float, pages: Integers, times: Floats, missing: Words
+) -> bool:
+    """Move a vCPU to its first access that is missing or not before ``horizon``.
+
+    False where the buffer ends first. Looking ahead is safe: pages only ever arrive.
+    """
+    while True:
+        index = v.next - s.buffer_first
+        if index >= pages.size:
+            return False
+        v.time = s.anchor_real + (times[index] - s.anchor_guest) * s.stretch + v.lag
+        if v.time >= horizon:
+            return True
+        page = pages[index]
+        if page < 0:
+            page = ~page
+        if missing[page >> 6] & bit_of(page) != 0:
+            return True
+        v.next += step
+
+
+@jit
+def _land_page(s: Record, vcpus: Record, page: int, at: float, missing: Words, latency: Floats) -> None:
+    """Let a page arrive at the destination and wake whoever waits for it."""
+    missing[page >> 6] &= ~bit_of(page)
+    if s.blocked == 0:
+        return
+    for k in range(vcpus.size):
+        v = vcpus[k]
+        if v.waits_for == page:
+            s.blocked -= 1
+            waited = at + s.fault_seconds - v.since
+            latency[s.latencies] = waited
+            s.latencies += 1
+            v.lag += waited
+            v.time += waited
+            v.waits_for = -1
+            v.request = np.inf
+
+
+@jit
+def _fault(s: Record, vcpus: Record, k: int, page: int, todo: Words) -> bool:
+    """Block vCPU ``k`` on ``page``; return whether a request goes to the source."""
+    v = vcpus[k]
+    s.faults += 1
+    already = False
+    for other in range(vcpus.size):
+        already = already or vcpus[other].waits_for == page
+    s.blocked += 1
+    v.waits_for = page
+    v.since = v.time
+    if already:
+        return False
+    s.requests += 1
+    if todo[page >> 6] & bit_of(page) == 0:
+        return False  # the source has sent it already; the request finds nothing to do
+    v.request = v.time + s.request_delay
+    return True
+
+
+@jit
+def _events(
+    s: Record,
+    vcpus: Record,
+    horizon: float,
+    stop_at_request: bool,
+    pages: Integers,
+    times: Floats,
+    todo: Words,
+    missing: Words,
+    flight_page: Integers,
+    flight_at: Floats,
+    latency: Floats,
+) -> int:
+    """Let all events before ``horizon`` happen: arrivals, faults, wake-ups."""
+    while True:
+        soonest = horizon
+        who = -1
+        for k in range(vcpus.size):
+            v = vcpus[k]
+            if v.waits_for < 0 and v.time < soonest:
+                soonest = v.time
+                who = k
+        arrival = flight_at[s.flight_head] if s.flight_count > 0 else np.inf
+        if arrival < horizon and arrival <= soonest:
+            if s.latencies + vcpus.size > latency.size:
+                return NEED_LATENCY_ROOM
+            _land_page(s, vcpus, flight_page[s.flight_head], arrival, missing, latency)
+            s.flight_head = (s.flight_head + 1) % flight_page.size
+            s.flight_count -= 1
+            s.now = max(s.now, arrival)
+            continue
+        if who < 0:
+            return DONE
+        v = vcpus[who]
+        before = min(arrival, horizon)
+        if not _skip_hits(s, v, vcpus.size, before, pages, times, missing):
+            return NEED_ACCESSES
+        if v.time < before:
+            page = pages[v.next - s.buffer_first]
+            if page < 0:
+                page = ~page
+            if _fault(s, vcpus, who, page, todo) and stop_at_request:
+                return DONE
+
+
+@jit
+def _next_background(
+    s: Record, todo: Words, order: Integers, left: Integers, right: Integers
+) -> int:
+    """Return the page that the background push sends next, or -1.
+
+    First a given order, then the pivots in turn (each grows from the page of a fault), then
+    linearly from page 0.
+    """
+    while s.order_next < order.size:
+        page = order[s.order_next]
+        if todo[page >> 6] & bit_of(page) != 0:
+            return page
+        s.order_next += 1
+    sides = 2 if s.both_ways else 1
+    for _ in range(sides * right.size):
+        k = (s.turn // sides) % right.size
+        backwards = s.turn % sides == 1
+        s.turn += 1
+        if backwards:
+            page = previous_page(todo, left[k])
+            left[k] = page - 1 if page >= 0 else -1
+        else:
+            page = next_page(todo, right[k])
+            right[k] = page + 1 if page >= 0 else todo.size << 6
+        if page >= 0:
+            return page
+    page = next_page(todo, s.cursor)
+    s.cursor = page if page >= 0 else todo.size << 6
+    return page
+
+
+@jit
+def _oldest_request(s: Record, vcpus: Record, todo: Words) -> int:
+    """Return the vCPU whose request reaches the source first, or -1.
+
+    A request for a page that the push has sent meanwhile is dropped, as the source would.
+    """
+    first = -1
+    if s.blocked == 0:
+        return first
+    at = np.inf
+    for k in range(vcpus.size):
+        v = vcpus[k]
+        if v.request < at:
+            if todo[v.waits_for >> 6] & bit_of(v.waits_for) == 0:
+                v.request = np.inf
+                continue
+            at = v.request
+            first = k
+    return first
+
+
+@jit
+def _last_landing(s: Record, flight_at: Floats) -> float:
+    """Return a time just after the last page in flight arrives."""
+    if s.flight_count == 0:
+        return -np.inf
+    last = (s.flight_head + s.flight_count - 1) % flight_at.size
+    return np.nextafter(flight_at[last], np.inf)
+
+
+@jit
+def _decision_time(
+    s: Record, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats
+) -> float:
+    """Return when the next page is chosen: when the socket buffer has room for it."""
+    if s.queued_bytes == 0:
+        return s.ready
+    position = max(0, s.stream - s.queued_bytes)
+    while s.queue_segment + 1 < curve_bytes.size and curve_bytes[s.queue_segment + 1] < position:
+        s.queue_segment += 1
+    k = s.queue_segment
+    at = curve_at[k] + (position - curve_bytes[k]) * curve_pace[k] + s.shift
+    return min(s.ready, max(at, s.busy_since))
+
+
+@jit
+def _transmit(
+    s: Record,
+    page: int,
+    kind: int,
+    nonzero: Words,
+    sent: Words,
+    todo: Words,
+    flight_page: Integers,
+    flight_at: Floats,
+    curve_at: Floats,
+    curve_bytes: Integers,
+    curve_pace: Floats,
+    sent_by_kind: Integers,
+) -> None:
+    """Put a page on the link."""
+    word = page >> 6
+    bit = bit_of(page)
+    if kind != FAULTED and sent[word] & bit != 0:
+        kind = RESENT
+    content = s.page_bytes
+    if nonzero[word] & bit == 0:
+        content = 1
+        s.zero_pages += 1
+    sent_by_kind[kind, 0] += 1
+    sent_by_kind[kind, 1] += content
+    sent[word] |= bit
+    todo[word] &= ~bit
+    s.unsent -= 1
+    s.stream += content + s.header_bytes
+    while s.segment + 1 < curve_bytes.size and curve_bytes[s.segment + 1] < s.stream:
+        s.segment += 1
+    k = s.segment
+    left = curve_at[k] + (s.stream - curve_bytes[k]) * curve_pace[k] + s.shift
+    s.ready = max(s.ready, left)
+    tail = (s.flight_head + s.flight_count) % flight_page.size
+    flight_page[tail] = page
+    flight_at[tail] = s.ready + s.half_trip
+    s.flight_count += 1
+
+
+@jit
+def run_destination(
+    state: Record,
+    vcpus: Record,
+    pages: Integers,
+    times: Floats,
+    todo: Words,
+    missing: Words,
+    nonzero: Words,
+    sent: Words,
+    order: Integers,
+    left: Integers,
+    right: Integers,
+    flight_page: Integers,
+    flight_at: Floats,
+    latency: Floats,
+    curve_at: Floats,
+    curve_bytes: Integers,
+    curve_pace: Floats,
+    sent_by_kind: Integers,
+) -> int:
+    """Run guest and push until nothing is left to do before ``state.until``.
+
+    ``todo`` are pages that the source has not sent since the switch, ``missing`` those that the
+    destination has not received; accesses as in `migsim._kernels.source.run_source`. Returns
+    `DONE`, or what has to be refilled before the next call.
+    """
+    s = state[0]
+    while True:
+        if s.flight_count == flight_page.size:
+            return NEED_FLIGHT_ROOM
+        pushing = s.background and s.unsent > 0
+        waiting = _oldest_request(s, vcpus, todo)
+        decision = _decision_time(s, curve_at, curve_bytes, curve_pace)
+        if not pushing and waiting < 0:
+            # The link idles until a request comes; with nothing left to request, this is the end.
+            end = s.until
+            if s.unsent == 0:
+                end = min(end, max(s.hold, _last_landing(s, flight_at)))
+            status = _events(
+                s, vcpus, end, True, pages, times,
+                todo, missing, flight_page, flight_at, latency,
+            )  # fmt: skip
+            waiting = _oldest_request(s, vcpus, todo)
+            if status != DONE or waiting < 0:
+                return status
+        if not pushing:
+            decision = max(decision, vcpus[waiting].request)
+        if decision >= s.until:
+            return _events(
+                s, vcpus, s.until, False, pages, times,
+                todo, missing, flight_page, flight_at, latency,
+            )  # fmt: skip
+        status = _events(
+            s, vcpus, decision - s.request_delay, False, pages, times,
+            todo, missing, flight_page, flight_at, latency,
+        )  # fmt: skip
+        if status != DONE:
+            return status
+        waiting = _oldest_request(s, vcpus, todo)
+        kind = FIRST
+        if waiting >= 0 and vcpus[waiting].request <= decision:
+            kind = FAULTED
+            page = vcpus[waiting].waits_for
+            vcpus[waiting].request = np.inf
+            if right.size > 0:
+                left[s.pivot] = page - 1
+                right[s.pivot] = page + 1
+                s.pivot = (s.pivot + 1) % right.size
+        else:
+            page = _next_background(s, todo, order, left, right)
+        if decision > s.ready:  # the link was idle: its schedule slips by the gap
+            s.shift += decision - s.ready
+            s.ready = decision
+            s.busy_since = decision
+        s.now = max(s.now, decision)
+        _transmit(
+            s, page, kind, nonzero, sent, todo, flight_page, flight_at,
+            curve_at, curve_bytes, curve_pace, sent_by_kind,
+        )  # fmt: skip

@@ -1,0 +1,163 @@
+"""The guest at the source: its accesses and the departing pages, merged in order of time.
+
+One loop serves `wait` (no page departs) and `send`. The guest runs until the link is free for
+the next page, then that page's content is read and leaves; so the record of what is stale at the
+destination is exact to the single access, and it does not matter how the algorithm cuts time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from migsim._jit import jit
+from migsim._kernels.bits import bit_of, next_page, set_range
+from migsim._types import Floats, Integers, Record, Words
+
+__all__ = ["DONE", "FIRST", "NEED_ACCESSES", "RESENT", "SOURCE_STATE", "run_source"]
+
+DONE = 0
+NEED_ACCESSES = 1
+
+# Rows of the two columns (pages, content bytes) of `sent_by_kind`.
+FIRST = 0
+RESENT = 1
+
+SOURCE_STATE = np.dtype(
+    [
+        # the guest's clock: real = anchor_real + (guest - anchor_guest) * stretch + lag
+        ("running", "i8"),
+        ("anchor_real", "f8"),
+        ("anchor_guest", "f8"),
+        ("stretch", "f8"),
+        ("lag", "f8"),
+        ("first_write_lag", "f8"),  # what the first write to a tracked page costs the guest
+        ("access", "i8"),  # index of the next access in the buffer
+        # the link: stream bytes of this busy period, and when it is free again
+        ("stream", "i8"),
+        ("segment", "i8"),
+        ("shift", "f8"),  # how far the sender has fallen behind the curve
+        ("ready", "f8"),
+        # what is to be done
+        ("hold", "f8"),  # the guest runs at least until then
+        ("stop_at", "f8"),  # no page starts then or later
+        ("stop_bytes", "i8"),  # no page starts once the stream is that long
+        ("cursor", "i8"),  # the next page is the first one of `todo` from here, cyclically
+        ("skip_redirtied", "i8"),
+        ("chunk_shift", "i8"),  # log2 of the pages whose log is cleared together before sending
+        ("page_bytes", "i8"),
+        ("again_bytes", "i8"),  # content bytes of a page that the destination has in an old version
+        ("again_seconds", "f8"),  # CPU time to encode such a page
+        ("header_bytes", "i8"),
+        # what was done
+        ("zero_pages", "i8"),
+    ]
+)
+
+
+@jit
+def run_source(
+    state: Record,
+    pages: Integers,
+    times: Floats,
+    log: Words,
+    stale: Words,
+    nonzero: Words,
+    sent: Words,
+    uncleared: Integers,
+    todo: Words,
+    skipped: Words,
+    curve_at: Floats,
+    curve_bytes: Integers,
+    curve_pace: Floats,
+    sent_by_kind: Integers,
+) -> int:
+    """Run the guest while the pages of ``todo`` leave; return `DONE` or `NEED_ACCESSES`.
+
+    ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
+    times are guest seconds. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
+    what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags chunks whose log is cleared when their first
+    page is sent. The curve gives the departure of stream byte b in segment i as
+    ``at[i] + (b - bytes[i]) * pace[i]``.
+    """
+    s = state[0]
+    i = s.access
+    n = pages.size
+    lag = s.lag
+    first_write_lag = s.first_write_lag
+    anchor_real, anchor_guest, stretch = s.anchor_real, s.anchor_guest, s.stretch
+    ready = s.ready
+    stream = s.stream
+    segment = s.segment
+    shift = s.shift
+    page = next_page(todo, s.cursor)
+    if page < 0:
+        page = next_page(todo, 0)
+    status = DONE
+    while True:
+        may_send = page >= 0 and ready < s.stop_at and stream < s.stop_bytes
+        boundary = ready if may_send else max(ready, s.hold)
+        if s.running:
+            while i < n:
+                if anchor_real + (times[i] - anchor_guest) * stretch + lag >= boundary:
+                    break
+                written = pages[i]
+                i += 1
+                if written >= 0:
+                    bit = bit_of(written)
+                    word = written >> 6
+                    if first_write_lag > 0.0 and log[word] & bit == 0:
+                        lag += first_write_lag
+                    log[word] |= bit
+                    stale[word] |= bit
+                    nonzero[word] |= bit
+            if i == n:
+                status = NEED_ACCESSES
+                break
+        if not may_send:
+            break
+
+        word = page >> 6
+        bit = bit_of(page)
+        chunk = page >> s.chunk_shift
+        tracked = uncleared[chunk] == 0
+        if s.skip_redirtied and tracked and log[word] & bit != 0:
+            skipped[word] |= bit
+        else:
+            if not tracked:
+                uncleared[chunk] = 0
+                start = chunk << s.chunk_shift
+                set_range(log, start, min(start + (1 << s.chunk_shift), log.size << 6), False)
+            kind = FIRST if sent[word] & bit == 0 else RESENT
+            earliest = ready
+            if nonzero[word] & bit == 0:
+                content = 1
+                s.zero_pages += 1
+            elif kind == RESENT:
+                content = s.again_bytes
+                earliest = ready + s.again_seconds
+            else:
+                content = s.page_bytes
+            sent_by_kind[kind, 0] += 1
+            sent_by_kind[kind, 1] += content
+            sent[word] |= bit
+            stale[word] &= ~bit
+            stream += content + s.header_bytes
+            while segment + 1 < curve_bytes.size and curve_bytes[segment + 1] < stream:
+                segment += 1
+            left = curve_at[segment] + (stream - curve_bytes[segment]) * curve_pace[segment] + shift
+            if left < earliest:  # the encoder is slower than the link
+                shift += earliest - left
+                left = earliest
+            ready = left
+        todo[word] &= ~bit
+        s.cursor = page + 1
+        page = next_page(todo, page + 1)
+        if page < 0:
+            page = next_page(todo, 0)
+    s.access = i
+    s.lag = lag
+    s.ready = ready
+    s.stream = stream
+    s.segment = segment
+    s.shift = shift
+    return status

@@ -1,0 +1,60 @@
+"""The guest's clock: virtual time as the guest sees it, slowed by throttling, halted by a pause.
+
+The mapping changes only where an algorithm acts, never where time is cut: it is anchored at the
+last change, so that any partition of a stretch of time gives the same times to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Clock"]
+
+
+@dataclass
+class Clock:
+    """Maps guest seconds g to real (virtual-time) seconds: anchor_real + (g - anchor_guest) * stretch + lag.
+
+    Attributes:
+        running: False while the guest is paused; guest time stands still then.
+        lag: seconds lost since the anchor to first-write faults.
+        paused_seconds, throttled_seconds, tracking_seconds: where time went up to the anchor.
+    """
+
+    anchor_real: float = 0.0
+    anchor_guest: float = 0.0
+    stretch: float = 1.0
+    lag: float = 0.0
+    running: bool = True
+    paused_seconds: float = 0.0
+    throttled_seconds: float = 0.0
+    tracking_seconds: float = 0.0
+
+    def guest_time(self, now: float) -> float:
+        """Return the guest seconds that have passed by ``now``."""
+        if not self.running:
+            return self.anchor_guest
+        return self.anchor_guest + (now - self.anchor_real - self.lag) / self.stretch
+
+    def settle(self, now: float) -> None:
+        """Move the anchor to ``now`` and book the time since the last one."""
+        if self.running:
+            guest = self.guest_time(now)
+            self.throttled_seconds += (guest - self.anchor_guest) * (self.stretch - 1.0)
+            self.tracking_seconds += self.lag
+            self.anchor_guest = guest
+        else:
+            self.paused_seconds += now - self.anchor_real
+        self.anchor_real = now
+        self.lag = 0.0
+
+    def pause(self, now: float) -> None:
+        """Stop the guest at ``now``."""
+        self.settle(now)
+        self.running = False
+
+    def run(self, now: float, speed: float) -> None:
+        """Let the guest run from ``now`` on at ``speed`` guest seconds per second."""
+        self.settle(now)
+        self.running = True
+        self.stretch = 1.0 / speed

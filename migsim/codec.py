@@ -1,0 +1,46 @@
+"""What a page costs on the wire and in processor time.
+
+Until pages have content (an issue of its own), a codec is a size model: every page that the
+destination already has in an older version costs the same share of a page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migsim.errors import InputError
+
+__all__ = ["RAW", "Codec", "delta_codec"]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How re-sent pages are encoded; first copies always go raw, zero pages as one byte.
+
+    Attributes:
+        name: for the timeline.
+        ratio: encoded size of a re-sent page over the page size.
+        bytes_per_second: speed of the encoder in page bytes; infinite for none.
+    """
+
+    name: str
+    ratio: float = 1.0
+    bytes_per_second: float = float("inf")
+
+
+RAW = Codec("raw")
+"""Pages as they are."""
+
+
+def delta_codec(ratio: float, bytes_per_second: float) -> Codec:
+    """Return the size model of delta compression (Svärd et al., VEE 2011): a resend costs ``ratio``.
+
+    Real programs of 100 ms intervals gave mean XBZRLE sizes from 2 % (a Redis guest) through 8 %
+    (a compiler) to 30 % (SQLite) and 95 % (NumPy's FFT) of a page, so the ratio is a parameter
+    and no constant of nature. Raises `InputError` for values out of range.
+    """
+    if not 0 <= ratio <= 1:
+        raise InputError(f"delta codec: ratio is {ratio}, expected 0 to 1")
+    if not bytes_per_second > 0:
+        raise InputError(f"delta codec: speed is {bytes_per_second}, expected more than 0")
+    return Codec("delta", ratio, bytes_per_second)

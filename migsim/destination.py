@@ -1,0 +1,229 @@
+"""The guest at the destination with pages missing: the Python side of the post-copy kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from migsim._kernels.destination import (
+    DESTINATION_STATE,
+    NEED_ACCESSES,
+    NEED_FLIGHT_ROOM,
+    NEED_LATENCY_ROOM,
+    VCPU,
+    run_destination,
+)
+from migsim._types import Floats, Integers, Record
+from migsim.accesses import AccessWindow
+from migsim.guest import Guest
+from migsim.network import Flow
+from migsim.pages import Pages
+
+__all__ = ["REQUEST_BYTES", "Destination", "Prepaging", "Push"]
+
+REQUEST_BYTES = 16
+"""A page request: QEMU's message of a 4-byte header and 12 bytes of range."""
+
+Prepaging = Literal["none", "forward", "bubble", "multi"]
+"""What the background push does after a fault (Hines and Gopalan, VEE 2009, sec. 3.2).
+
+``none`` goes on linearly; ``forward`` goes on from the faulted page, as QEMU does; ``bubble``
+grows around it in both directions; ``multi`` grows around the last seven faults in turn.
+"""
+
+_PIVOTS: dict[Prepaging, int] = {"none": 0, "forward": 1, "bubble": 1, "multi": 7}
+
+
+@dataclass(frozen=True)
+class Push:
+    """How missing pages reach the destination beside those that the guest demands.
+
+    Attributes:
+        background: push pages that nobody has asked for.
+        prepaging: where the push goes on after a fault.
+        order: page numbers to push first, int64, before any pivot.
+    """
+
+    background: bool = True
+    prepaging: Prepaging = "forward"
+    order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class Destination:
+    """Runs the guest at the destination from the moment at which it is switched over.
+
+    Attributes:
+        latencies: seconds of each fault, from the access to the vCPU's wake-up.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        flow: Flow,
+        missing: Pages,
+        resumes_at: float,
+        sent_by_kind: Integers,
+    ) -> None:
+        self._guest = guest
+        self._flow = flow
+        self._resumes_at = resumes_at
+        self._sent_by_kind = sent_by_kind
+        self.missing = missing
+        self._todo = missing.copy()
+        self.latencies: list[Floats] = []
+        self._latency = np.empty(1 << 14, np.float64)
+        self._flight_page = np.empty(1 << 10, np.int64)
+        self._flight_at = np.empty(1 << 10, np.float64)
+        self._left = np.empty(0, np.int64)
+        self._right = np.empty(0, np.int64)
+        self._prepaging: Prepaging | None = None
+        self._states: Record = np.recarray(1, dtype=DESTINATION_STATE)
+        self._vcpus: Record = np.recarray(guest.vm.vcpus, dtype=VCPU)
+        self._first_access = guest.accesses
+        self._start()
+
+    def _start(self) -> None:
+        guest, vm, link = self._guest, self._guest.vm, self._flow.link
+        self._states.view(np.uint8)[:] = 0
+        state = self._states[0]
+        state.anchor_real = self._resumes_at
+        state.anchor_guest = guest.clock.anchor_guest
+        state.stretch = 1.0
+        state.queued_bytes = link.send_buffer
+        state.busy_since = self._flow.ready
+        state.half_trip = link.rtt / 2
+        state.request_delay = link.rtt / 2 + (REQUEST_BYTES + link.overhead) / link.rate
+        state.fault_seconds = vm.fault_seconds
+        state.page_bytes = vm.page_size
+        state.header_bytes = link.message_header
+        state.unsent = len(self._todo)
+        vcpus = self._vcpus
+        vcpus.lag, vcpus.waits_for, vcpus.since, vcpus.request = 0.0, -1, 0.0, np.inf
+        vcpus.time = self._resumes_at
+        # vCPU v makes the accesses j with j % vcpus == v, from the next one on.
+        vcpus.next = guest.accesses + (np.arange(vm.vcpus) - guest.accesses) % vm.vcpus
+        self._window = AccessWindow(guest.workload)
+        self._window.move(guest.accesses, AccessWindow.BLOCK)
+
+    @property
+    def faults(self) -> int:
+        """Accesses that had to wait for a page."""
+        return int(self._states[0].faults)
+
+    @property
+    def requests(self) -> int:
+        """Requests that the destination has sent."""
+        return int(self._states[0].requests)
+
+    @property
+    def zero_pages(self) -> int:
+        """Pages sent as zero pages since the switch."""
+        return int(self._states[0].zero_pages)
+
+    @property
+    def accesses(self) -> int:
+        """Accesses made by all vCPUs since the switch."""
+        vcpus, first = self._vcpus, self._first_access
+        count = self._guest.vm.vcpus
+        start = first + (np.arange(count) - first) % count
+        return int(((vcpus.next - start) // count).sum())
+
+    def stalled_seconds(self, now: float) -> float:
+        """Return how long vCPUs have waited for pages by ``now``, averaged over the vCPUs."""
+        waiting = np.where(self._vcpus.waits_for >= 0, now - self._vcpus.since, 0.0)
+        return float((self._vcpus.lag + waiting).mean())
+
+    def guest_time(self, now: float) -> float:
+        """Return the guest seconds by ``now``, averaged over the vCPUs."""
+        started = max(0.0, now - self._resumes_at)
+        return float(self._states[0].anchor_guest) + started - self.stalled_seconds(now)
+
+    def run(self, push: Push, hold: float, until: float) -> float:
+        """Run until all has arrived and the guest has run to ``hold``, or to ``until``.
+
+        Returns the time reached. Pages that are in flight at ``until`` arrive in the next call.
+        """
+        state, flow = self._states[0], self._flow
+        self._set_prepaging(push.prepaging)
+        state.stream, state.segment = flow.stream, flow.segment
+        state.shift, state.ready = flow.shift, flow.ready
+        state.queue_segment = 0
+        if flow.stream == 0:
+            state.busy_since = flow.ready
+        state.hold, state.until = hold, until
+        state.background = push.background
+        state.order_next = 0
+        self._call(push.order)
+        flow.stream, flow.segment = int(state.stream), int(state.segment)
+        flow.shift, flow.ready = float(state.shift), float(state.ready)
+        for bitmap in (self.missing, self._todo, self._guest.sent):
+            bitmap.touched()
+        finished = state.unsent == 0 and state.flight_count == 0
+        return max(hold, float(state.now)) if finished else until
+
+    def _call(self, order: Integers) -> None:
+        """Call the kernel until it is done, giving it more room where it asks."""
+        state, guest, curve = self._states[0], self._guest, self._flow.curve
+        while True:
+            state.buffer_first = self._window.first
+            status = run_destination(
+                self._states,
+                self._vcpus,
+                self._window.pages,
+                self._window.times,
+                self._todo.words,
+                self.missing.words,
+                guest.nonzero.words,
+                guest.sent.words,
+                order,
+                self._left,
+                self._right,
+                self._flight_page,
+                self._flight_at,
+                self._latency,
+                curve.at,
+                curve.bytes,
+                curve.pace,
+                self._sent_by_kind,
+            )
+            if status == NEED_ACCESSES:
+                first, last = int(self._vcpus.next.min()), int(self._vcpus.next.max())
+                self._window.move(first, max(AccessWindow.BLOCK, 2 * (last + 1 - first)))
+            elif status == NEED_FLIGHT_ROOM:
+                self._widen_flight()
+            elif status == NEED_LATENCY_ROOM:
+                self._flush_latencies()
+                if self._latency.size < 2 * guest.vm.vcpus:
+                    self._latency = np.empty(2 * guest.vm.vcpus, np.float64)
+            else:
+                break
+        self._flush_latencies()
+
+    def _set_prepaging(self, prepaging: Prepaging) -> None:
+        """Set up the pivots, unless the push goes on where it stopped."""
+        if prepaging == self._prepaging:
+            return
+        self._prepaging = prepaging
+        count = _PIVOTS[prepaging]
+        self._left = np.full(count, -1, np.int64)
+        self._right = np.full(count, self._todo.words.size * 64, np.int64)
+        state = self._states[0]
+        state.both_ways = prepaging in {"bubble", "multi"}
+        state.turn, state.pivot = 0, 0
+
+    def _widen_flight(self) -> None:
+        state = self._states[0]
+        size = self._flight_page.size
+        old = (state.flight_head + np.arange(size)) % size
+        page, at = np.empty(2 * size, np.int64), np.empty(2 * size, np.float64)
+        page[:size], at[:size] = self._flight_page[old], self._flight_at[old]
+        self._flight_page, self._flight_at = page, at
+        state.flight_head = 0
+
+    def _flush_latencies(self) -> None:
+        state = self._states[0]
+        if state.latencies:
+            self.latencies.append(self._latency[: int(state.latencies)].copy())
+            state.latencies = 0

@@ -1,0 +1,92 @@
+"""The guest: what its memory holds, what its dirty log says, and what the destination has of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from migsim._kernels.foresight import list_first_touches, mark_writes
+from migsim._types import Integers
+from migsim.accesses import AccessWindow
+from migsim.clock import Clock
+from migsim.machine import VirtualMachine
+from migsim.pages import Pages
+from migsim.workload import Workload
+
+__all__ = ["Guest"]
+
+
+class Guest:
+    """The state of a running guest, as bitmaps over its pages.
+
+    Attributes:
+        log: the hypervisor's dirty log.
+        stale: pages whose content at the destination differs from the guest's. Kept beside the
+            log and independent of it: it is what the outcome is checked against.
+        nonzero: pages that are not all zeros. The destination's memory starts as zeros, so a zero
+            page is not stale.
+        sent: pages that have been sent at least once.
+        uncleared: chunks of the log that are cleared when their first page is sent.
+        accesses: accesses made so far, by all vCPUs.
+    """
+
+    def __init__(self, vm: VirtualMachine, workload: Workload) -> None:
+        self.vm = vm
+        self.workload = workload
+        self.clock = Clock()
+        self.window = AccessWindow(workload)
+        size = vm.pages
+        zeros = round(vm.zero_fraction * size)
+        self.nonzero = Pages.range(0, size - zeros, size=size)
+        self.stale = self.nonzero.copy()
+        self.log = Pages.none(size)
+        self.sent = Pages.none(size)
+        self.accesses = 0
+        self.chunk_shift = (vm.clear_chunk // vm.page_size).bit_length() - 1
+        self.uncleared = np.zeros((size >> self.chunk_shift) + 1, np.int64)
+        if vm.dirty_log == "send":
+            # The log starts with all bits set and is cleared as the first copy goes
+            # (KVM_DIRTY_LOG_INITIALLY_SET).
+            self.log = Pages.range(0, size, size=size)
+            self.uncleared.fill(1)
+
+    @property
+    def everything(self) -> Pages:
+        """All pages of the guest."""
+        return Pages.range(0, self.vm.pages, size=self.vm.pages)
+
+    def read_log(self, *, clear: bool) -> Pages:
+        """Return the pages in the dirty log, and clear it by the rule of the machine."""
+        dirty = self.log.copy()
+        if clear and self.vm.dirty_log == "sync":
+            self.log = Pages.none(self.vm.pages)
+        elif clear:
+            self.uncleared.fill(1)
+        return dirty
+
+    def future_writes(self, now: float, seconds: float) -> Pages:
+        """Return the pages that the guest writes in the next ``seconds`` if nothing slows it."""
+        written = Pages.none(self.vm.pages)
+        until = self.clock.guest_time(now) + seconds
+        ahead = AccessWindow(self.workload)
+        ahead.move(self.accesses)
+        while not mark_writes(ahead.pages, ahead.times, until, written.words):
+            ahead.move(ahead.first + ahead.pages.size)
+        return written
+
+    def future_order(self, wanted: Pages, now: float, seconds: float) -> Integers:
+        """Return ``wanted`` in the order of first touch, those untouched for ``seconds`` last."""
+        left = wanted.copy()
+        order = np.empty(len(wanted), np.int64)
+        until = self.clock.guest_time(now) + seconds
+        ahead = AccessWindow(self.workload)
+        ahead.move(self.accesses)
+        found = 0
+        while found < order.size:
+            found = list_first_touches(ahead.pages, ahead.times, until, left.words, order, found)
+            if not math.isfinite(ahead.times[-1]) or ahead.times[-1] >= until:
+                break
+            ahead.move(ahead.first + ahead.pages.size)
+        order[found:] = Pages(left.words, left.size).indices()
+        return order

@@ -1,0 +1,29 @@
+"""Guards against algorithms that never end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migsim.units import Seconds
+
+__all__ = ["GaveUp", "Limits"]
+
+
+class GaveUp(BaseException):
+    """Ends a migration that reached a limit, or that the algorithm itself has given up.
+
+    Not an `Exception`, so that an algorithm's ``except Exception`` cannot swallow it.
+    """
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a migration is ended from outside.
+
+    Attributes:
+        seconds: virtual time.
+        acts: calls on the handle.
+    """
+
+    seconds: Seconds = 86_400.0
+    acts: int = 100_000

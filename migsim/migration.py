@@ -1,0 +1,365 @@
+"""The handle through which an algorithm migrates a guest.
+
+It is the only way to act and the only place where virtual time passes; all that is measured is
+measured here, so an algorithm can neither forget to account for something nor cheat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from migsim._types import Integers
+from migsim.codec import RAW, Codec
+from migsim.destination import Destination, Prepaging, Push
+from migsim.guest import Guest
+from migsim.limits import GaveUp, Limits
+from migsim.machine import VirtualMachine
+from migsim.meter import BandwidthMeter
+from migsim.network import Flow, Link
+from migsim.pages import Pages
+from migsim.source import Source, Transfer
+from migsim.timeline import Act, Event, Place, Timeline
+from migsim.workload import Workload
+
+__all__ = ["Migration", "Sent"]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one call of `Migration.send` has done.
+
+    Attributes:
+        pages: pages sent.
+        bytes: stream bytes sent, page headers included.
+        seconds: how long it took.
+        left: the pages not sent: those after a limit, and those skipped as dirty again.
+    """
+
+    pages: int
+    bytes: int
+    seconds: float
+    left: Pages
+
+
+class Migration:
+    """One running migration, in the hands of an algorithm."""
+
+    def __init__(
+        self, vm: VirtualMachine, workload: Workload, link: Link, limits: Limits | None = None
+    ) -> None:
+        self.vm = vm
+        self.link = link
+        self.timeline = Timeline()
+        self._limits = limits or Limits()
+        self._guest = Guest(vm, workload)
+        self._flow = Flow(link, 0.0)
+        self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
+        self._source = Source(self._guest, self._sent_by_kind)
+        self._destination: Destination | None = None
+        self._meter = BandwidthMeter()
+        self._now = 0.0
+        self._acts = 0
+        self._round = 0
+        self._round_open = False
+        self._last_sync = 0.0
+        self._dirty_rate = 0.0
+        self._paused_at = math.nan
+        self._resumes_at = math.nan
+        self._exposed: Pages | None = None
+        self._bitmap_bytes = 0
+        self._device_bytes = 0
+
+    # ---- looks ----------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Seconds of virtual time since the migration was started."""
+        return self._now
+
+    @property
+    def guest_is(self) -> Place:
+        """Where the guest is: running at the ``source``, ``paused``, or at the ``destination``."""
+        if self._destination is not None:
+            return "destination"
+        return "source" if self._guest.clock.running else "paused"
+
+    @property
+    def everything(self) -> Pages:
+        """All pages of the guest."""
+        return self._guest.everything
+
+    @property
+    def nothing(self) -> Pages:
+        """The empty set of pages."""
+        return Pages.none(self.vm.pages)
+
+    @property
+    def missing(self) -> Pages:
+        """The pages that the guest at the destination still lacks."""
+        return self.nothing if self._destination is None else self._destination.missing.copy()
+
+    @property
+    def bandwidth(self) -> float:
+        """Measured stream bytes per second of the last 100 ms or more of sending; 0 before."""
+        return self._meter.rate
+
+    @property
+    def dirty_rate(self) -> float:
+        """Pages per second that were found dirty at the last `take_dirty`."""
+        return self._dirty_rate
+
+    @property
+    def sending_rate(self) -> float:
+        """Pages per second that the measured bandwidth carries."""
+        return self.bandwidth / (self.vm.page_size + self.link.message_header)
+
+    def seconds_to_send(self, pages: Pages) -> float:
+        """Return how long ``pages`` take at the measured bandwidth, as a hypervisor estimates it.
+
+        It knows nothing of zero pages or of compression yet. Infinite before anything was sent.
+        """
+        if not pages:
+            return 0.0
+        rate = self.sending_rate
+        return len(pages) / rate if rate else math.inf
+
+    # ---- verbs ----------------------------------------------------------------------------
+
+    def send(
+        self,
+        pages: Pages,
+        *,
+        codec: Codec = RAW,
+        start: int = 0,
+        until: float = math.inf,
+        max_bytes: int | None = None,
+        skip_redirtied: bool = False,
+    ) -> Sent:
+        """Send ``pages`` in ascending order; return when the last has left.
+
+        Each page is sent with the content that it has when its turn comes. ``start`` is the page
+        to begin with (the order is cyclic), ``until`` a time and ``max_bytes`` an amount of stream
+        bytes after which no further page starts. ``skip_redirtied`` leaves out pages that are in
+        the dirty log again when their turn comes (Xen's peek). Raises RuntimeError once the guest
+        is at the destination.
+        """
+        self._act()
+        if self._destination is not None:
+            raise RuntimeError("send() after resume(): use push()")
+        if self.guest_is == "source" and not self._round_open:
+            self._round += 1
+            self._round_open = True
+        started, stream = self._now, self._flow.carried
+        before, zeros = int(self._sent_by_kind[:, 0].sum()), self._source.zero_pages
+        place = self.guest_is
+        transfer = Transfer(pages, codec, start, until, max_bytes, skip_redirtied)
+        begin = self._flow.begin(self._now) if pages else self._now
+        left = self._advance(self._now, transfer)
+        size = self._flow.carried - stream
+        self._meter.add(size, self._now - begin)
+        count = int(self._sent_by_kind[:, 0].sum()) - before
+        self._log(
+            "send", started, place, pages=count, stream_bytes=size,
+            zero_pages=self._source.zero_pages - zeros,
+        )  # fmt: skip
+        return Sent(count, size, self._now - started, left)
+
+    def take_dirty(self) -> Pages:
+        """Return the pages written since the last call (or the start), and clear the dirty log.
+
+        Takes the time of a log sync. The log is cleared at once or, for a machine with
+        ``dirty_log="send"``, chunk by chunk before the chunk is sent.
+        """
+        self._act()
+        started = self._now
+        place = self.guest_is
+        if place == "source":
+            self._advance(self._now + self.vm.sync_seconds)
+        dirty = self._guest.read_log(clear=True)
+        elapsed = self._now - self._last_sync
+        if elapsed > 0 and place == "source":
+            self._dirty_rate = len(dirty) / elapsed
+        self._last_sync = self._now
+        self._round_open = False
+        self._log("sync", started, place, pages=len(dirty))
+        return dirty
+
+    def peek_dirty(self) -> Pages:
+        """Return the pages in the dirty log without clearing it, and without a cost."""
+        self._act()
+        return self._guest.read_log(clear=False)
+
+    def wait(self, seconds: float) -> None:
+        """Let ``seconds`` pass with nothing sent but demanded pages. Raises ValueError below 0."""
+        self._act()
+        if not seconds >= 0:
+            raise ValueError(f"wait({seconds}): expected 0 or more seconds")
+        started, place = self._now, self.guest_is
+        self._advance(self._now + seconds, until=self._now + seconds)
+        self._log("wait", started, place)
+
+    def throttle(self, share: float) -> None:
+        """Take ``share`` of their time from the vCPUs until further notice; 0 gives it all back.
+
+        Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not run at the
+        source.
+        """
+        self._act()
+        if not 0 <= share <= 0.99:
+            raise ValueError(f"throttle({share}): expected a share from 0 to 0.99")
+        if self.guest_is != "source":
+            raise RuntimeError("throttle() while the guest does not run at the source")
+        self._guest.clock.run(self._now, 1.0 - share)
+        self._log("throttle", self._now, "source")
+
+    def pause(self) -> None:
+        """Stop the guest at the source; downtime begins. Raises RuntimeError if it does not run."""
+        self._act()
+        if self.guest_is != "source":
+            raise RuntimeError("pause() while the guest does not run at the source")
+        self._guest.clock.pause(self._now)
+        self._paused_at = self._now
+        self._round_open = False
+        self._log("pause", self._now, "source")
+
+    def resume(self, missing: Pages | None = None, *, announce: bool = True) -> None:
+        """Send the device state and let the guest go on at the destination.
+
+        ``missing`` are the pages that follow later, by `push` or on demand (post-copy). Their
+        bitmap is sent first, unless all pages are missing or the destination knows it
+        (``announce=False``). Without ``missing`` the migration is complete when this returns.
+        Raises RuntimeError where the guest is not paused.
+        """
+        self._act()
+        if self.guest_is != "paused":
+            raise RuntimeError("resume() while the guest is not paused at the source")
+        lacking = self.nothing if missing is None else missing
+        self._exposed = self._guest.stale - lacking
+        started, size = self._now, 0
+        if lacking and announce and len(lacking) < self.vm.pages:
+            size = self._bitmap_bytes = -(-self.vm.pages // 8)
+        self._device_bytes = self.vm.device_state
+        size += self._device_bytes
+        left = self._flow.transmit(self._now, size)
+        self._resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
+        self._advance(left if lacking else self._resumes_at)
+        self._guest.clock.settle(self._now)
+        self._destination = Destination(
+            self._guest, self._flow, lacking.copy(), self._resumes_at, self._sent_by_kind
+        )
+        self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
+
+    def push(
+        self,
+        *,
+        prepaging: Prepaging = "forward",
+        background: bool = True,
+        order: Integers | None = None,
+        until: float = math.inf,
+    ) -> None:
+        """Send missing pages to the running guest, demanded ones first, until none is missing.
+
+        ``prepaging`` tells where the push goes on after a fault, ``order`` (int64 page numbers)
+        what goes before. ``background=False`` serves demanded pages only and needs an ``until``,
+        a time after which this returns in any case. Raises RuntimeError before `resume` and
+        ValueError for a wrong combination.
+        """
+        self._act()
+        if self._destination is None:
+            raise RuntimeError("push() before resume()")
+        if not background and math.isinf(until):
+            raise ValueError("push(background=False) needs an until: it may never end")
+        started, stream, faults = self._now, self._flow.carried, self._destination.faults
+        before, zeros = int(self._sent_by_kind[:, 0].sum()), self._destination.zero_pages
+        chosen = Push(background, prepaging) if order is None else Push(background, prepaging, order)
+        self._advance(self._now, push=chosen, until=until)
+        self._log(
+            "push", started, "destination",
+            pages=int(self._sent_by_kind[:, 0].sum()) - before,
+            stream_bytes=self._flow.carried - stream,
+            zero_pages=self._destination.zero_pages - zeros,
+            faults=self._destination.faults - faults,
+        )  # fmt: skip
+
+    def give_up(self, reason: str) -> None:
+        """Abandon the migration: the guest stays at the source, the outcome is ``gave_up``."""
+        raise GaveUp(reason)
+
+    # ---- foresight: for bounds, no hypervisor has it -----------------------------------------
+
+    def future_writes(self, seconds: float) -> Pages:
+        """Return the pages that the guest will write in the next ``seconds``, left to itself."""
+        self._act()
+        return self._guest.future_writes(self._now, seconds)
+
+    def future_order(self, pages: Pages, seconds: float) -> Integers:
+        """Return ``pages`` as int64 numbers in the order in which the guest will touch them.
+
+        Those that it does not touch within ``seconds`` of guest time come last, ascending.
+        """
+        self._act()
+        return self._guest.future_order(pages, self._now, seconds)
+
+    def exact_seconds_to_send(self, pages: Pages) -> float:
+        """Return how long ``pages`` would take if sent now and not written meanwhile."""
+        self._act()
+        nonzero = len(pages & self._guest.nonzero)
+        header = self.link.message_header
+        size = nonzero * (self.vm.page_size + header) + (len(pages) - nonzero) * (1 + header)
+        return self._flow.copy().transmit(self._now, size) - self._now
+
+    # ---- time -----------------------------------------------------------------------------
+
+    def _advance(
+        self,
+        hold: float,
+        transfer: Transfer | None = None,
+        push: Push | None = None,
+        until: float = math.inf,
+    ) -> Pages:
+        """Let time pass: the one place where it moves. Returns the pages that were not sent.
+
+        The guest runs at least to ``hold``; what is sent may take longer, at the destination to
+        ``until`` at most.
+        """
+        end = self._limits.seconds
+        left = self.nothing
+        if self._destination is not None:
+            chosen = push or Push(background=False)
+            if chosen.background:
+                self._flow.begin(self._now)
+            self._now = self._destination.run(chosen, min(hold, end), min(max(hold, until), end))
+        else:
+            sending = transfer or Transfer(left)
+            sending = dataclasses.replace(sending, stop_at=min(sending.stop_at, end))
+            left, self._now = self._source.run(self._flow, sending, min(hold, end))
+        if self._now >= end:
+            raise GaveUp(f"the migration reached the limit of {end:g} s of virtual time")
+        return left
+
+    def _act(self) -> None:
+        self._acts += 1
+        if self._acts > self._limits.acts:
+            raise GaveUp(f"the algorithm reached the limit of {self._limits.acts} acts")
+
+    def _log(
+        self,
+        act: Act,
+        start: float,
+        guest: Place,
+        *,
+        pages: int = 0,
+        stream_bytes: int = 0,
+        zero_pages: int = 0,
+        faults: int = 0,
+    ) -> None:
+        self.timeline.events.append(
+            Event(
+                act, start, self._now, self._round, guest, pages, stream_bytes, zero_pages, faults,
+                1.0 / self._guest.clock.stretch,
+            )
+        )  # fmt: skip

@@ -1,0 +1,129 @@
+"""One TCP connection that carries a migration: slow start, then the rate of the link.
+
+The flow answers when a byte of the stream leaves, as a piecewise linear curve for each busy
+period; compiled kernels walk along it page by page. Anything that can draw such a curve can take
+this module's place.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from migsim._types import Floats, Integers
+from migsim.network.link import Link
+
+__all__ = ["Curve", "Flow"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """When bytes leave: byte b, in segment i, at ``at[i] + (b - bytes[i]) * pace[i]``.
+
+    Attributes:
+        at: seconds at which each segment starts, float64 of shape (segments,).
+        bytes: stream bytes sent before it, int64, ascending.
+        pace: seconds per byte within it, float64; the last segment has no end.
+    """
+
+    at: Floats
+    bytes: Integers
+    pace: Floats
+
+    def departure(self, stream: int) -> float:
+        """Return when stream byte number ``stream`` has left."""
+        i = max(0, int(np.searchsorted(self.bytes, stream, side="left")) - 1)
+        return float(self.at[i] + (stream - self.bytes[i]) * self.pace[i])
+
+
+@dataclass
+class Flow:
+    """A connection between the two hosts, opened by a handshake of one round trip.
+
+    Attributes:
+        link: the path.
+        ready: when the sender has put its last byte on the wire.
+        stream: bytes sent in this busy period; a period ends where the sender has nothing to send.
+        segment: the part of the curve that ``stream`` lies in.
+        shift: how far departures have fallen behind the curve, for want of data.
+        window: bytes that may be in flight at the start of this busy period.
+        finished: bytes sent in earlier busy periods.
+    """
+
+    link: Link
+    ready: float
+    stream: int = 0
+    segment: int = 0
+    shift: float = 0.0
+    window: float = field(init=False)
+    finished: int = 0
+    curve: Curve = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ready += self.link.rtt  # SYN, SYN-ACK; data goes with the final ACK
+        self.window = float(self.link.initial_window * self.link.segment)
+        self.curve = self._draw(self.ready)
+
+    def copy(self) -> Flow:
+        """Return an independent flow in the same state."""
+        return copy.copy(self)  # the curve is never changed, only replaced
+
+    @property
+    def carried(self) -> int:
+        """Stream bytes that the link has carried so far."""
+        return self.finished + self.stream
+
+    def begin(self, now: float) -> float:
+        """Return when the next byte can leave, given that the sender has data from ``now`` on.
+
+        After a pause this starts a new busy period. A pause longer than the retransmission
+        time-out halves the window for each time-out that passed, down to the initial window, as
+        Linux does (tcp_slow_start_after_idle, RFC 2861).
+        """
+        if now <= self.ready:
+            return self.ready
+        self.window = self._decayed(self._grown(), now - self.ready)
+        self.finished += self.stream
+        self.stream, self.segment, self.shift, self.ready = 0, 0, 0.0, now
+        self.curve = self._draw(now)
+        return now
+
+    def transmit(self, now: float, size: int) -> float:
+        """Send ``size`` bytes that are no pages; return when the last one has left."""
+        self.begin(now)
+        if size:
+            self.stream += size
+            self.ready = max(self.ready, self.curve.departure(self.stream) + self.shift)
+        return self.ready
+
+    def _draw(self, start: float) -> Curve:
+        """Return the curve from ``start`` on: the window doubles each round trip (RFC 5681).
+
+        Each window leaves at the rate of the link; then the sender waits for the first
+        acknowledgement. Once a window lasts a whole round trip the link is never idle again.
+        """
+        pace = 1.0 / self.link.goodput
+        at, sent, window = [start], [0], self.window
+        while window * pace < self.link.rtt and sent[-1] < 2**60:
+            at.append(at[-1] + self.link.rtt)
+            sent.append(sent[-1] + int(window))
+            window *= 2.0
+        return Curve(
+            np.array(at, np.float64), np.array(sent, np.int64), np.full(len(at), pace, np.float64)
+        )
+
+    def _grown(self) -> float:
+        """Return the window at the end of this busy period."""
+        rounds = max(0, int(np.searchsorted(self.curve.bytes, self.stream, side="left")) - 1)
+        full = max(self.link.goodput * self.link.rtt, self.link.segment)
+        return float(min(self.window * 2.0**rounds, max(full, self.window)))
+
+    def _decayed(self, window: float, idle: float) -> float:
+        timeout = self.link.rtt + 0.2  # Linux adds at least 200 ms to the smoothed round trip
+        initial = float(self.link.initial_window * self.link.segment)
+        while idle > timeout and window > initial:
+            window = max(initial, window / 2.0)
+            idle -= timeout
+        return window

@@ -1,0 +1,172 @@
+"""The parameters of plug-ins: read from a signature, converted and checked before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from migsim.errors import InputError, did_you_mean
+from migsim.units import Dimension, Quantity, parse
+
+__all__ = ["Context", "Parameter", "Scalar", "convert_all", "convert_text", "read_parameters"]
+
+Scalar: TypeAlias = bool | int | float | str | None
+"""What a parameter's value can be; everything is printable as JSON."""
+
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Context:
+    """What some units are relative to."""
+
+    page_size: int | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword parameter of a plug-in.
+
+    Attributes:
+        name: as in the signature.
+        type: bool, int, float or str.
+        default: the default, or `REQUIRED`.
+        dimension: what a number measures; decides how text is read.
+        choices: the allowed texts, empty for any.
+        optional: whether None is a value.
+    """
+
+    name: str
+    type: type
+    default: Any
+    dimension: Dimension = "number"
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is REQUIRED
+
+
+def _describe(name: str, hint: Any, default: Any) -> Parameter:
+    dimension: Dimension = "number"
+    optional = False
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(hint) in {types.UnionType, typing.Union}:
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        optional = len(options) < len(typing.get_args(hint))
+        hint = options[0]
+    if typing.get_origin(hint) is typing.Annotated:
+        for extra in typing.get_args(hint)[1:]:
+            if isinstance(extra, Quantity):
+                dimension = extra.dimension
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is Literal:
+        choices = tuple(typing.get_args(hint))
+        hint = str
+    if hint not in {bool, int, float, str}:
+        hint = type(default) if isinstance(default, bool | int | float | str) else str
+    return Parameter(name, hint, default, dimension, choices, optional)
+
+
+def read_parameters(function: Callable[..., Any], *, skip: int) -> tuple[Parameter, ...]:
+    """Return the parameters of ``function`` behind the first ``skip`` ones.
+
+    Raises `InputError` where it does not take ``skip`` positional arguments.
+    """
+    name = getattr(function, "__name__", repr(function))
+    signature = inspect.signature(function)
+    listed = [
+        p for p in signature.parameters.values() if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}
+    ]
+    positional = [p for p in listed if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    if len(positional) < skip:
+        raise InputError(f"{name}{signature}: expected {skip} positional parameters before others")
+    hints = typing.get_type_hints(function, include_extras=True)
+    return tuple(_describe(p.name, hints.get(p.name), p.default) for p in listed[skip:])
+
+
+def convert_text(parameter: Parameter, text: str, context: Context) -> Scalar:
+    """Return the value that ``text`` means for ``parameter``. Raises `InputError`."""
+    if parameter.optional and text.lower() in {"none", ""}:
+        return None
+    if parameter.choices:
+        if text not in parameter.choices:
+            raise InputError(f"got '{text}', expected one of {', '.join(parameter.choices)}")
+        return text
+    if parameter.type is str:
+        return text
+    if parameter.type is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise InputError(f"got '{text}', expected true or false")
+        return words[text.lower()]
+    value = parse(
+        text, parameter.dimension, page_size=context.page_size, memory=context.memory
+    )
+    return _as_number(parameter, value, text)
+
+
+def _as_number(parameter: Parameter, value: float, shown: object) -> int | float:
+    if parameter.type is not int:
+        return float(value)
+    if not math.isfinite(value) or value != int(value):
+        raise InputError(f"got '{shown}', expected a whole number")
+    return int(value)
+
+
+def _convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, str):
+        return convert_text(parameter, value, context)
+    if value is None and parameter.optional:
+        return None
+    if isinstance(value, bool) and parameter.type is bool:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if parameter.type in {int, float}:
+            if not math.isnan(value):
+                # By way of the text, so that a number meets the same checks as on a command line.
+                convert_text(parameter, repr(value), context)
+            return _as_number(parameter, value, value)
+        if parameter.type is str and not parameter.choices:
+            return str(value)
+    raise InputError(f"got {value!r}, expected {parameter.type.__name__}")
+
+
+def convert_all(
+    where: str,
+    parameters: tuple[Parameter, ...],
+    given: Mapping[str, Any],
+    context: Context,
+) -> dict[str, Scalar]:
+    """Return the values of all ``parameters``, defaults filled in, sorted by name.
+
+    ``where`` opens the sentence of an `InputError`, which is raised for unknown names, missing
+    required ones and values that cannot be used.
+    """
+    known = {parameter.name: parameter for parameter in parameters}
+    for name in given:
+        if name not in known:
+            raise InputError(f"{where}: unknown parameter '{name}', {did_you_mean(name, known)}")
+    values: dict[str, Scalar] = {}
+    for name, parameter in sorted(known.items()):
+        if name in given:
+            try:
+                values[name] = _convert(parameter, given[name], context)
+            except InputError as error:
+                raise InputError(f"{where}: {name}: {error}") from None
+        elif parameter.required:
+            raise InputError(f"{where}: parameter '{name}' has no default and was not given")
+        else:
+            values[name] = parameter.default
+    return values

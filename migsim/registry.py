@@ -1,0 +1,202 @@
+"""Finds plug-ins: algorithms, workloads, links and experiments, by name, file or module.
+
+The only module that knows where the plug-in folders lie: beside ``migsim`` in a checkout, inside
+it in an installed wheel.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_type_hints
+
+from migsim.errors import InputError, did_you_mean
+from migsim.network.link import PRESETS, Link
+from migsim.parameters import REQUIRED, Parameter, read_parameters
+
+__all__ = ["Kind", "Plugin", "find", "load_experiment", "names", "trace_path"]
+
+Kind = Literal["algorithm", "workload", "link", "experiment"]
+
+# Positional parameters before the keyword ones: (migration), (vm, seed).
+_POSITIONAL = {"algorithm": 1, "workload": 2}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One algorithm, workload or link.
+
+    Attributes:
+        kind: what it is.
+        name: its name, or the text that it was found by.
+        call: the function; for a link `Link` itself.
+        parameters: its keyword parameters with defaults.
+        summary: the first sentence of its documentation.
+        digest: SHA-256 of its source file; empty for a link, whose parameters say everything.
+    """
+
+    kind: Kind
+    name: str
+    call: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    summary: str
+    digest: str
+
+
+def _folder(kind: Kind) -> tuple[Path, str]:
+    """Return the folder of a kind of plug-in and the package name under which it is imported."""
+    package = Path(__file__).resolve().parent
+    name = f"{kind}s"
+    if (package / name).is_dir():
+        return package / name, f"migsim.{name}"
+    return package.parent / name, name
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the names of all built-in plug-ins of a kind, sorted; presets in order of speed."""
+    if kind == "link":
+        return list(PRESETS)
+    folder, _ = _folder(kind)
+    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+
+
+def trace_path(name: str) -> Path:
+    """Return the file of a recorded trace: a committed one by its bare name, or any by its path.
+
+    Raises `InputError` where there is no such trace.
+    """
+    folder = _folder("workload")[0] / "traces"
+    known = {path.stem: path for path in folder.glob("*.mtrace")}
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if "/" in name or name.endswith(".mtrace"):
+        raise InputError(f"trace {name}: there is no such file")
+    raise InputError(f"trace '{name}': there is no such trace, {did_you_mean(name, known)}")
+
+
+def find(kind: Kind, name: str) -> Plugin:
+    """Return the plug-in called ``name``.
+
+    ``name`` is a built-in name, ``path/to/file.py:function`` or ``package.module:function``.
+    Raises `InputError` where it cannot be found or loaded.
+    """
+    if kind == "link":
+        return _link(name)
+    if ":" not in name:
+        if name.endswith(".py"):
+            raise InputError(f"{kind} '{name}': expected {name}:FUNCTION")
+        if name not in names(kind):
+            raise InputError(f"unknown {kind} '{name}', {did_you_mean(name, names(kind))}")
+        folder, package = _folder(kind)
+        return _plugin(kind, name, _load_file(folder / f"{name}.py", f"{package}.{name}"), name)
+    place, _, function = name.rpartition(":")
+    module = _load(kind, place)
+    return _plugin(kind, name, module, function)
+
+
+def load_experiment(name: str) -> ModuleType:
+    """Return the module of an experiment, built-in or ``path/to/file.py``. Raises `InputError`."""
+    if name.endswith(".py") or "/" in name:
+        return _load("experiment", name)
+    if name not in names("experiment"):
+        known = names("experiment")
+        raise InputError(f"unknown experiment '{name}', {did_you_mean(name, known)}")
+    folder, package = _folder("experiment")
+    return _load_file(folder / f"{name}.py", f"{package}.{name}")
+
+
+def _load(kind: Kind, place: str) -> ModuleType:
+    if place.endswith(".py") or "/" in place:
+        path = Path(place)
+        if not path.is_file():
+            raise InputError(f"{kind} {place}: there is no such file")
+        digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+        return _load_file(path, f"migsim_user_{digest}_{path.stem}")
+    try:
+        return importlib.import_module(place)
+    except Exception as error:
+        raise _unloadable(kind, place, error) from None
+
+
+def _load_file(path: Path, module_name: str) -> ModuleType:
+    """Import a file under a name of ours, once."""
+    loaded = sys.modules.get(module_name)
+    if loaded is not None:
+        return loaded
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise _unloadable("file", str(path), error) from None
+    return module
+
+
+def _unloadable(kind: str, place: str, error: Exception) -> InputError:
+    sentence = " ".join(str(error).split())
+    return InputError(f"{kind} {place}: cannot be loaded: {type(error).__name__}: {sentence}")
+
+
+def _plugin(kind: Kind, name: str, module: ModuleType, function: str) -> Plugin:
+    call = getattr(module, function, None)
+    if not callable(call):
+        own = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
+        raise InputError(
+            f"{kind} '{name}': {module.__file__} has no function '{function}', "
+            f"{did_you_mean(function, own)}"
+        )
+    digest = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+    return from_function(kind, name, call, digest)
+
+
+def from_function(kind: Kind, name: str, call: Callable[..., Any], digest: str) -> Plugin:
+    """Return a plug-in made of a function."""
+    parameters = read_parameters(call, skip=_POSITIONAL[kind])
+    return Plugin(kind, name, call, parameters, _summary(call.__doc__), digest)
+
+
+def _summary(doc: str | None) -> str:
+    paragraph = inspect.cleandoc(doc or "").split("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
+@functools.cache
+def _link(name: str) -> Plugin:
+    if name not in PRESETS:
+        raise InputError(f"unknown link '{name}', {did_you_mean(name, PRESETS)}")
+    summary, preset = PRESETS[name]
+    hints = get_type_hints(Link, include_extras=True)
+    parameters = []
+    for item in fields(Link):
+        default = preset.get(item.name, item.default)
+        if default is not REQUIRED and not isinstance(default, int | float | str):
+            default = REQUIRED  # dataclasses' own mark for a missing default
+        quantity = hints[item.name].__metadata__[0] if hasattr(hints[item.name], "__metadata__") else None
+        parameters.append(
+            Parameter(
+                item.name,
+                float if quantity and quantity.dimension in {"byte rate", "time"} else int,
+                default,
+                quantity.dimension if quantity else "number",
+            )
+        )
+    return Plugin("link", name, Link, tuple(parameters), summary, "")

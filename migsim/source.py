@@ -1,0 +1,122 @@
+"""The guest at the source host, while pages leave: the Python side of the source kernel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from migsim._kernels.source import NEED_ACCESSES, SOURCE_STATE, run_source
+from migsim._types import Integers, Record
+from migsim.codec import RAW, Codec
+from migsim.guest import Guest
+from migsim.network import Flow
+from migsim.pages import Pages
+
+__all__ = ["Source", "Transfer"]
+
+_NO_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What is to leave while the guest runs, and under which conditions.
+
+    Attributes:
+        pages: the pages, sent in ascending order from ``start`` on, cyclically.
+        stop_at: no page starts then or later.
+        max_bytes: no page starts once so many stream bytes have left.
+        skip_redirtied: leave out pages that are in the dirty log again when their turn comes.
+    """
+
+    pages: Pages
+    codec: Codec = RAW
+    start: int = 0
+    stop_at: float = math.inf
+    max_bytes: int | None = None
+    skip_redirtied: bool = False
+
+
+class Source:
+    """Runs the guest and the link together up to the end of a transfer or of a wait.
+
+    Attributes:
+        sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
+        zero_pages: pages sent as zero pages.
+    """
+
+    def __init__(self, guest: Guest, sent_by_kind: Integers) -> None:
+        self._guest = guest
+        self.sent_by_kind = sent_by_kind
+        self.zero_pages = 0
+        self._states: Record = np.recarray(1, dtype=SOURCE_STATE)
+        self._states.view(np.uint8)[:] = 0
+
+    def run(self, flow: Flow, transfer: Transfer, hold: float) -> tuple[Pages, float]:
+        """Run until the transfer has left and the guest has run to ``hold``.
+
+        Returns the pages that were not sent, and the time reached.
+        """
+        guest = self._guest
+        state = self._prepare(flow, transfer, hold)
+        todo = transfer.pages.copy()
+        skipped = Pages.none(todo.size if transfer.skip_redirtied else 0)
+        window = guest.window
+        while True:
+            status = run_source(
+                self._states,
+                window.pages,
+                window.times,
+                guest.log.words,
+                guest.stale.words,
+                guest.nonzero.words,
+                guest.sent.words,
+                guest.uncleared,
+                todo.words,
+                skipped.words,
+                flow.curve.at,
+                flow.curve.bytes,
+                flow.curve.pace,
+                self.sent_by_kind,
+            )
+            if status != NEED_ACCESSES:
+                break
+            window.move(window.first + window.pages.size)
+            state.access = 0
+        guest.accesses = window.first + int(state.access)
+        guest.clock.lag = float(state.lag)
+        if transfer.pages:
+            flow.ready, flow.shift = float(state.ready), float(state.shift)
+            flow.stream, flow.segment = int(state.stream), int(state.segment)
+        self.zero_pages = int(state.zero_pages)
+        for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
+            bitmap.touched()
+        todo.touched()
+        left = todo | skipped if transfer.skip_redirtied else todo
+        return left, max(float(state.ready), hold)
+
+    def _prepare(self, flow: Flow, transfer: Transfer, hold: float) -> Record:
+        guest, vm, state = self._guest, self._guest.vm, self._states[0]
+        clock = guest.clock
+        state.running = clock.running
+        state.anchor_real, state.anchor_guest = clock.anchor_real, clock.anchor_guest
+        state.stretch, state.lag = clock.stretch, clock.lag
+        state.first_write_lag = vm.first_write_seconds / vm.vcpus
+        state.access = guest.accesses - guest.window.first
+        state.stream, state.segment = flow.stream, flow.segment
+        state.shift = flow.shift
+        state.ready = flow.ready if transfer.pages else hold
+        state.hold = hold
+        state.stop_at = transfer.stop_at
+        budget = transfer.max_bytes
+        state.stop_bytes = _NO_LIMIT if budget is None else flow.stream + budget
+        state.cursor = transfer.start
+        state.skip_redirtied = transfer.skip_redirtied
+        state.chunk_shift = guest.chunk_shift
+        codec = transfer.codec
+        state.page_bytes = vm.page_size
+        state.again_bytes = round(vm.page_size * codec.ratio)
+        state.again_seconds = vm.page_size / codec.bytes_per_second
+        state.header_bytes = flow.link.message_header
+        return state

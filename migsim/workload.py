@@ -1,0 +1,86 @@
+"""What a guest does to its memory: a deterministic sequence of accesses that can be entered anywhere.
+
+Access j depends only on the workload's parameters, its seed and j, never on a generator's state.
+So how time is cut cannot change the guest, every algorithm meets the same guest, and a throttled
+or paused guest is the same sequence under a slower clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from migsim._kernels.draws import stamp_accesses
+from migsim._types import Floats, Integers
+from migsim.errors import InputError
+
+__all__ = ["Draw", "Steady", "Workload"]
+
+
+@runtime_checkable
+class Workload(Protocol):
+    """The accesses of a guest, numbered 0, 1, 2, ... in order of guest time.
+
+    Attributes:
+        pages: all accesses touch pages below this.
+    """
+
+    pages: int
+
+    def index(self, guest_time: float) -> int:
+        """Return how many accesses happen before ``guest_time`` seconds; nondecreasing."""
+        ...
+
+    def accesses(self, first: int, pages: Integers, times: Floats) -> None:
+        """Write down the accesses ``first``, ``first + 1``, ... to fill both arrays.
+
+        ``pages`` (int64) gets p for a write to page p and ~p for a read of it, ``times`` (float64)
+        the guest seconds, nondecreasing; infinity where there are no further accesses.
+        """
+        ...
+
+
+Draw = Callable[[int, Integers], None]
+"""Fills an array with the pages of the accesses ``first``, ``first + 1``, ..."""
+
+
+class Steady:
+    """Accesses at a constant rate, evenly spaced in guest time, their pages drawn by one rule."""
+
+    def __init__(self, *, pages: int, rate: float, read_fraction: float, draw: Draw) -> None:
+        """Make ``rate`` page writes per second, and reads so that they are ``read_fraction`` of all.
+
+        Raises `InputError` for a ``read_fraction`` of 1, which no write rate can give.
+        """
+        if read_fraction >= 1:
+            raise InputError(
+                f"workload: read_fraction is {read_fraction}, expected less than 1 "
+                "(rate counts the writes)"
+            )
+        self.pages = pages
+        self._draw = draw
+        self._write_share = 1.0 - read_fraction
+        self._interval = self._write_share / rate if rate > 0 else math.inf
+
+    def index(self, guest_time: float) -> int:
+        """Return how many accesses happen before ``guest_time``."""
+        if math.isinf(self._interval) or guest_time <= 0:
+            return 0
+        count = max(0, math.ceil(guest_time / self._interval - 0.5))
+        while count > 0 and (count - 0.5) * self._interval >= guest_time:
+            count -= 1
+        while (count + 0.5) * self._interval < guest_time:
+            count += 1
+        return count
+
+    def accesses(self, first: int, pages: Integers, times: Floats) -> None:
+        """Fill in the accesses from ``first`` on."""
+        if math.isinf(self._interval):
+            pages.fill(0)
+            times.fill(np.inf)
+            return
+        self._draw(first, pages)
+        stamp_accesses(first, pages, times, self._interval, self._write_share)
