@@ -42,11 +42,13 @@ class Push:
 
     Attributes:
         background: push pages that nobody has asked for.
+        demand: the destination requests the pages that its guest waits for.
         prepaging: where the push goes on after a fault.
         order: page numbers to push first, int64, before any pivot.
     """
 
     background: bool = True
+    demand: bool = True
     prepaging: Prepaging = "forward"
     order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -154,6 +156,7 @@ class Destination:
             state.busy_since = flow.ready
         state.hold, state.until = hold, until
         state.background = push.background
+        state.demand = push.demand
         state.order_next = 0
         self._call(push.order)
         flow.stream, flow.segment = int(state.stream), int(state.segment)

@@ -16,6 +16,7 @@ from migsim._types import Integers
 from migsim.codec import RAW, Codec
 from migsim.destination import Destination, Prepaging, Push
 from migsim.guest import Guest
+from migsim.ledger import Ledger
 from migsim.limits import GaveUp, Limits
 from migsim.machine import VirtualMachine
 from migsim.meter import BandwidthMeter
@@ -258,6 +259,7 @@ class Migration:
         *,
         prepaging: Prepaging = "forward",
         background: bool = True,
+        demand: bool = True,
         order: Integers | None = None,
         until: float = math.inf,
     ) -> None:
@@ -265,17 +267,19 @@ class Migration:
 
         ``prepaging`` tells where the push goes on after a fault, ``order`` (int64 page numbers)
         what goes before. ``background=False`` serves demanded pages only and needs an ``until``,
-        a time after which this returns in any case. Raises RuntimeError before `resume` and
-        ValueError for a wrong combination.
+        a time after which this returns in any case; ``demand=False`` only pushes. Raises
+        RuntimeError before `resume` and ValueError for a wrong combination.
         """
         self._act()
         if self._destination is None:
             raise RuntimeError("push() before resume()")
-        if not background and math.isinf(until):
-            raise ValueError("push(background=False) needs an until: it may never end")
+        if not background and (math.isinf(until) or not demand):
+            raise ValueError("push(background=False) needs demand and an until: it may never end")
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
         before, zeros = int(self._sent_by_kind[:, 0].sum()), self._destination.zero_pages
-        chosen = Push(background, prepaging) if order is None else Push(background, prepaging, order)
+        chosen = Push(background, demand, prepaging)
+        if order is not None:
+            chosen = dataclasses.replace(chosen, order=order)
         self._advance(self._now, push=chosen, until=until)
         self._log(
             "push", started, "destination",
@@ -311,6 +315,47 @@ class Migration:
         header = self.link.message_header
         size = nonzero * (self.vm.page_size + header) + (len(pages) - nonzero) * (1 + header)
         return self._flow.copy().transmit(self._now, size) - self._now
+
+    # ---- the end ----------------------------------------------------------------------------
+
+    def close(self) -> Ledger:
+        """Return what was measured, after the last act: `migsim.run` calls it, no algorithm does.
+
+        A guest that was switched over is followed up to its first instruction.
+        """
+        if self._destination is not None and self._now < self._resumes_at:
+            self._now = self._destination.run(
+                Push(background=False), self._resumes_at, self._resumes_at
+            )
+        clock = self._guest.clock
+        destination = self._destination
+        if destination is None:
+            clock.settle(self._now)
+        started, resumed = not math.isnan(self._paused_at), destination is not None
+        switched_at = self._resumes_at if resumed else self._now
+        return Ledger(
+            place=self.guest_is,
+            seconds=self._now,
+            downtime=switched_at - self._paused_at if started else 0.0,
+            paused=switched_at - self._paused_at if started else 0.0,
+            throttled=clock.throttled_seconds,
+            tracking=clock.tracking_seconds,
+            stalled=destination.stalled_seconds(self._now) if destination else 0.0,
+            guest=destination.guest_time(self._now) if destination else clock.anchor_guest,
+            rounds=self._round,
+            acts=self._acts,
+            accesses=self._guest.accesses + (destination.accesses if destination else 0),
+            faults=destination.faults if destination else 0,
+            requests=destination.requests if destination else 0,
+            latencies=np.concatenate([np.empty(0), *(destination.latencies if destination else ())]),
+            exposed=self._exposed if self._exposed is not None else self.nothing,
+            missing=self.missing,
+            sent_by_kind=self._sent_by_kind,
+            zero_pages=self._source.zero_pages + (destination.zero_pages if destination else 0),
+            bitmap_bytes=self._bitmap_bytes,
+            device_bytes=self._device_bytes,
+            carried=self._flow.carried,
+        )
 
     # ---- time -----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from migsim.errors import InputError, did_you_mean
 from migsim.units import Dimension, Quantity, parse
 
-__all__ = ["Context", "Parameter", "Scalar", "convert_all", "convert_text", "read_parameters"]
+__all__ = ["Context", "NamesFiles", "Parameter", "Scalar", "convert_all", "convert_text", "read_parameters"]
 
 Scalar: TypeAlias = bool | int | float | str | None
 """What a parameter's value can be; everything is printable as JSON."""
@@ -31,6 +31,17 @@ class Context:
 
 
 @dataclass(frozen=True)
+class NamesFiles:
+    """The annotation of a text parameter that names files, on whose contents a result depends.
+
+    Attributes:
+        files: returns the paths that a value of the parameter stands for.
+    """
+
+    files: Callable[[str], list[Path]]
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One keyword parameter of a plug-in.
 
@@ -41,6 +52,7 @@ class Parameter:
         dimension: what a number measures; decides how text is read.
         choices: the allowed texts, empty for any.
         optional: whether None is a value.
+        names_files: set where the value names files.
     """
 
     name: str
@@ -49,6 +61,7 @@ class Parameter:
     dimension: Dimension = "number"
     choices: tuple[str, ...] = ()
     optional: bool = False
+    names_files: NamesFiles | None = None
 
     @property
     def required(self) -> bool:
@@ -60,6 +73,7 @@ def _describe(name: str, hint: Any, default: Any) -> Parameter:
     dimension: Dimension = "number"
     optional = False
     choices: tuple[str, ...] = ()
+    names_files = None
     if typing.get_origin(hint) in {types.UnionType, typing.Union}:
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         optional = len(options) < len(typing.get_args(hint))
@@ -68,13 +82,15 @@ def _describe(name: str, hint: Any, default: Any) -> Parameter:
         for extra in typing.get_args(hint)[1:]:
             if isinstance(extra, Quantity):
                 dimension = extra.dimension
+            elif isinstance(extra, NamesFiles):
+                names_files = extra
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is Literal:
         choices = tuple(typing.get_args(hint))
         hint = str
     if hint not in {bool, int, float, str}:
         hint = type(default) if isinstance(default, bool | int | float | str) else str
-    return Parameter(name, hint, default, dimension, choices, optional)
+    return Parameter(name, hint, default, dimension, choices, optional, names_files)
 
 
 def read_parameters(function: Callable[..., Any], *, skip: int) -> tuple[Parameter, ...]:

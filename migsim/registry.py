@@ -12,17 +12,17 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from migsim.errors import InputError, did_you_mean
 from migsim.network.link import PRESETS, Link
-from migsim.parameters import REQUIRED, Parameter, read_parameters
+from migsim.parameters import Parameter, read_parameters
 
-__all__ = ["Kind", "Plugin", "find", "load_experiment", "names", "trace_path"]
+__all__ = ["Kind", "Plugin", "digest_of", "find", "from_function", "load_experiment", "names", "trace_path"]
 
 Kind = Literal["algorithm", "workload", "link", "experiment"]
 
@@ -85,12 +85,14 @@ def trace_path(name: str) -> Path:
     raise InputError(f"trace '{name}': there is no such trace, {did_you_mean(name, known)}")
 
 
-def find(kind: Kind, name: str) -> Plugin:
+def find(kind: Kind, name: str | Callable[..., Any]) -> Plugin:
     """Return the plug-in called ``name``.
 
-    ``name`` is a built-in name, ``path/to/file.py:function`` or ``package.module:function``.
-    Raises `InputError` where it cannot be found or loaded.
+    ``name`` is a built-in name, ``path/to/file.py:function``, ``package.module:function``, or the
+    function itself. Raises `InputError` where it cannot be found or loaded.
     """
+    if not isinstance(name, str):
+        return _from_object(kind, name)
     if kind == "link":
         return _link(name)
     if ":" not in name:
@@ -168,10 +170,33 @@ def _plugin(kind: Kind, name: str, module: ModuleType, function: str) -> Plugin:
     return from_function(kind, name, call, digest)
 
 
+def _from_object(kind: Kind, call: Callable[..., Any]) -> Plugin:
+    try:
+        source = inspect.getsource(call)
+    except (OSError, TypeError):
+        source = repr(call)
+    name = getattr(call, "__qualname__", repr(call))
+    return from_function(kind, name, call, hashlib.sha256(source.encode()).hexdigest())
+
+
 def from_function(kind: Kind, name: str, call: Callable[..., Any], digest: str) -> Plugin:
     """Return a plug-in made of a function."""
     parameters = read_parameters(call, skip=_POSITIONAL[kind])
     return Plugin(kind, name, call, parameters, _summary(call.__doc__), digest)
+
+
+def digest_of(plugin: Plugin, values: Mapping[str, Any]) -> str:
+    """Return the digest of a plug-in's source and of every file that its parameters name.
+
+    Recorded traces and plug-ins inside plug-ins are such files; a result depends on them as well.
+    """
+    digest = hashlib.sha256(plugin.digest.encode())
+    for parameter in plugin.parameters:
+        named = values[parameter.name]
+        if parameter.names_files is not None and named is not None:
+            for path in parameter.names_files.files(str(named)):
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _summary(doc: str | None) -> str:
@@ -184,19 +209,8 @@ def _link(name: str) -> Plugin:
     if name not in PRESETS:
         raise InputError(f"unknown link '{name}', {did_you_mean(name, PRESETS)}")
     summary, preset = PRESETS[name]
-    hints = get_type_hints(Link, include_extras=True)
-    parameters = []
-    for item in fields(Link):
-        default = preset.get(item.name, item.default)
-        if default is not REQUIRED and not isinstance(default, int | float | str):
-            default = REQUIRED  # dataclasses' own mark for a missing default
-        quantity = hints[item.name].__metadata__[0] if hasattr(hints[item.name], "__metadata__") else None
-        parameters.append(
-            Parameter(
-                item.name,
-                float if quantity and quantity.dimension in {"byte rate", "time"} else int,
-                default,
-                quantity.dimension if quantity else "number",
-            )
-        )
-    return Plugin("link", name, Link, tuple(parameters), summary, "")
+    parameters = tuple(
+        replace(parameter, default=preset.get(parameter.name, parameter.default))
+        for parameter in read_parameters(Link, skip=0)
+    )
+    return Plugin("link", name, Link, parameters, summary, "")

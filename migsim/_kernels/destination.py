@@ -57,6 +57,7 @@ DESTINATION_STATE = np.dtype(
         ("hold", "f8"),  # the guest runs at least until then
         ("until", "f8"),  # no page starts and no event happens then or later
         ("background", "i8"),
+        ("demand", "i8"),  # faults send requests
         ("unsent", "i8"),  # pages in `todo`
         ("cursor", "i8"),  # the linear push; only ever moves forward
         ("order_next", "i8"),
@@ -141,7 +142,7 @@ def _fault(s: Record, vcpus: Record, k: int, page: int, todo: Words) -> bool:
     s.blocked += 1
     v.waits_for = page
     v.since = v.time
-    if already:
+    if already or not s.demand:
         return False
     s.requests += 1
     if todo[page >> 6] & bit_of(page) == 0:

@@ -1,8 +1,9 @@
 """The commands ``migsim trace record`` and ``migsim trace info``."""
 
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from pathlib import Path
@@ -45,7 +46,7 @@ def _seconds(option: str, text: str) -> float:
 @click.option("--note", default="", help="Free text kept in the file.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record_command(
-    interval: str, duration: str, pid: int | None, output: Path | None, note: str,
+    *, interval: str, duration: str, pid: int | None, output: Path | None, note: str,
     command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Record which pages COMMAND writes, and write them to a file.
@@ -72,18 +73,6 @@ def record_command(
         click.echo(f"Writes that left a page as it was are missing ({reason}).", err=True)
 
 
-def _locate(name: str) -> Path:
-    """Return the file of that path, or of the committed trace of that name."""
-    path = Path(name)
-    if path.suffix == ".mtrace" or path.exists():
-        return path
-    try:
-        registry = importlib.import_module("migsim.registry")
-    except ModuleNotFoundError:
-        return path
-    return Path(registry.trace_path(name))
-
-
 @trace.command("info")
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
@@ -94,10 +83,11 @@ def info_command(file: str, as_json: bool, plot: Path | None) -> None:
     FILE is a file, or the bare name of a trace that comes with migsim. A figure is drawn only
     with --plot.
     """
+    from migsim.registry import trace_path
     from migsim.trace.analysis import summarize
     from migsim.trace.format import read_trace
 
-    path = _locate(file)
+    path = trace_path(file)
     recorded = read_trace(path)
     summary = summarize(recorded)
     if as_json:

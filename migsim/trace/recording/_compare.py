@@ -53,8 +53,9 @@ class CompareTracker:
         self._hashes = np.zeros(0, np.uint64)
         self._failed = 0
         page_hashes(self._buffer[:1], np.zeros(1, np.uint64))  # compiled before the clock starts
-        mappings = writable_mappings(pid)
-        read_memory(pid, [(mappings[-1].end - 8, 8)] if mappings else [], self._buffer.ctypes.data)
+        mappings = writable_mappings(pid)[-1:]  # the stack: is it permitted to look there?
+        self._present(mappings)
+        read_memory(pid, [(m.end - 8, 8) for m in mappings], self._buffer.ctypes.data)
 
     def close(self) -> None:
         """Nothing is held; here because every tracker has it."""

@@ -15,6 +15,7 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from migsim.trace.recording._system import (
@@ -135,7 +136,7 @@ class _Stopped:
 def _instruction_address(pid: int, kind: Machine) -> int:
     area = find_mapping(pid, "[vdso]")
     if area is None:
-        raise OSError(errno.ENOENT, "the program has no vDSO")
+        raise OSError(errno.ENOEXEC, "the program has no vDSO")
     size = area.end - area.start
     buffer = ctypes.create_string_buffer(size)
     read_memory(pid, [(area.start, size)], ctypes.addressof(buffer))
@@ -145,11 +146,21 @@ def _instruction_address(pid: int, kind: Machine) -> int:
         place = code.find(kind.instruction, place + 1)
     if place >= 0:
         return area.start + place
-    raise OSError(errno.ENOENT, "the vDSO has no system call instruction")
+    raise OSError(errno.ENOEXEC, "the vDSO has no system call instruction")
 
 
 def _filters(pid: int | str) -> int:
     return int(status_field(pid, "Seccomp_filters") or 0)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back: between two steps the other program runs with registers of ours."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def take_userfaultfd(pid: int) -> int:
@@ -163,7 +174,7 @@ def take_userfaultfd(pid: int) -> int:
     if _filters(pid) > _filters("self"):
         # A sandboxed program may be killed for a system call that it does not normally make.
         raise PermissionError(errno.EPERM, "the program is in a seccomp sandbox")
-    with _Stopped(pid, kind) as thread:
+    with _undisturbed(), _Stopped(pid, kind) as thread:
         address = _instruction_address(pid, kind)
         flags = os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY
         theirs = thread.call(address, kind.userfaultfd, flags)

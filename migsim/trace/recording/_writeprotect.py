@@ -52,7 +52,8 @@ class WriteProtectTracker:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._regions = np.ones(_REGIONS, _REGION)  # ones: populated before the recording begins
-        self._skipped: set[int] = set()
+        self._refused: set[int] = set()  # at the last look
+        self._skipped: set[int] = set()  # at two looks in a row: not just unmapped meanwhile
         self._descriptor, self._pagemap = self._open()
 
     def _open(self) -> tuple[int, int]:
@@ -94,17 +95,19 @@ class WriteProtectTracker:
         mappings = writable_mappings(self._pid)
         if not mappings:
             raise ProcessLookupError(errno.ESRCH, "the program has ended")
-        registered = []
+        registered, refused = [], set()
         for mapping in mappings:
             size = mapping.end - mapping.start
             request = bytearray(struct.pack("QQQQ", mapping.start, size, _MODE_WP, 0))
             try:
                 fcntl.ioctl(self._descriptor, _UFFDIO_REGISTER, request)
-            except OSError as error:
-                if error.errno in {errno.EINVAL, errno.EBUSY, errno.EPERM}:
-                    self._skipped.add(mapping.start)
+            except OSError:
+                refused.add(mapping.start)
             else:
                 registered.append(mapping)
+        if registered:
+            self._skipped |= refused & self._refused
+            self._refused = refused
         return mappings, registered
 
     def _scan(self, mapping: Mapping) -> list[Integers]:
@@ -124,8 +127,9 @@ class WriteProtectTracker:
             if count:
                 pages = np.stack([part["start"], part["end"]], axis=1) // PAGE_SIZE
                 found.append(pages.astype(np.int64))
-            (reached,) = struct.unpack_from("Q", request, 32)
-            if reached <= start:
+            if count < _REGIONS:
+                # Done, whatever the returned position says: the kernel (6.18) sets it only when
+                # its own buffer of 512 regions fills up, and not any more at the end.
                 break
-            start = reached
+            (start,) = struct.unpack_from("Q", request, 32)
         return found

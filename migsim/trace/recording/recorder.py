@@ -1,5 +1,7 @@
 """Record a program: start or attach, look once an interval, and number the pages compactly."""
 
+# ruff: noqa: PLC0415 - numba is needed only to compare
+
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from migsim._types import Integers
 from migsim.errors import InputError
 from migsim.trace.format import Trace
-from migsim.trace.recording._system import PAGE_SIZE
+from migsim.trace.recording._system import PAGE_SIZE, status_field
 
 __all__ = ["Method", "Progress", "compact", "record"]
 
@@ -88,24 +90,23 @@ def record(
         argv = list(command) if command else _argv_of(process)
     if not looks.ends:
         raise InputError(
-            f"'{' '.join(argv) or pid}' ended, or was interrupted, before the first interval of "
-            f"{interval:g} s was over, so there is nothing to keep"
+            f"'{' '.join(argv) or process}' ended, or was interrupted, before the first interval "
+            f"of {interval:g} s was over, so there is nothing to keep"
         )
-    meta = {
-        "method": tracker.method,
-        "method_reason": reason,
-        "argv": argv,
-        "attached": command is None,
+    meta: dict[str, Any] = {"method": tracker.method, "method_reason": reason, "argv": argv}
+    meta |= {"attached": not command, "date": began.isoformat(timespec="seconds")}
+    meta |= {"interval": interval, "ended_by": looks.ended_by, "notes": notes}
+    return _trace(looks, meta | _environment() | tracker.failures)
+
+
+def _environment() -> dict[str, Any]:
+    """Return the header's fields on the machine, with zeros for what a tracker does not count."""
+    return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
-        "date": began.isoformat(timespec="seconds"),
-        "interval": interval,
-        "ended_by": looks.ended_by,
-        "notes": notes,
         "failed_reads": 0,
         "mappings_skipped": 0,
-    } | tracker.failures
-    return _trace(looks, meta)
+    }
 
 
 def _check(
@@ -165,9 +166,9 @@ def _tracker(pid: int, method: Method) -> tuple[_Tracker, str]:
 
         try:
             return WriteProtectTracker(pid), "every write is seen"
-        except _GONE:
-            raise _ended(pid) from None
         except OSError as error:
+            if _has_ended(pid):
+                raise _ended(pid) from None
             reason = f"no write protection: {error.strerror}"
         if method == "uffd-wp":
             raise InputError(f"cannot write-protect the memory of process {pid} ({reason})")
@@ -175,10 +176,17 @@ def _tracker(pid: int, method: Method) -> tuple[_Tracker, str]:
 
     try:
         return CompareTracker(pid), reason
-    except _GONE:
-        raise _ended(pid) from None
     except OSError as error:
+        if _has_ended(pid):
+            raise _ended(pid) from None
         raise _not_permitted(pid, error) from None
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return (status_field(pid, "State") or "Z")[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _ended(pid: int) -> InputError:

@@ -1,0 +1,1 @@
+"""Migration algorithms, one a file: each a plain function (migration, *, parameters)."""

@@ -1,0 +1,37 @@
+"""VMware vMotion, as VMware describes it."""
+
+from migsim import Migration
+from migsim.units import Fraction, Seconds
+
+
+def vmotion(
+    migration: Migration,
+    *,
+    switchover: Seconds = 0.5,
+    max_rounds: int = 20,
+    progress: Fraction = 0.7,
+    max_stun: Fraction = 0.95,
+) -> None:
+    """Traces, copies iteratively, stuns if need be, then sends the bitmap and pages the rest in.
+
+    Nelson et al., USENIX ATC 2005, sec. 3; VMware, "vSphere vMotion Architecture, Performance and
+    Best Practices" (2011): Stun During Page Send slows the vCPUs when the pages dirtied in a round
+    do not shrink to ``progress`` of those sent, so that pages are dirtied more slowly than they
+    are sent. Once the rest takes at most ``switchover``, the guest is paused, the bitmap of what is
+    still dirty goes with the device state, and the guest resumes at the destination, where the
+    rest is paged in.
+    """
+    dirty = migration.everything
+    stun = 0.0
+    for _ in range(max_rounds):
+        sent = migration.send(dirty)
+        dirty = migration.take_dirty()
+        if migration.seconds_to_send(dirty) <= switchover:
+            break
+        if len(dirty) > progress * sent.pages:
+            running = (1.0 - stun) * progress * migration.sending_rate / migration.dirty_rate
+            stun = min(max_stun, max(stun, 1.0 - running))
+            migration.throttle(stun)
+    migration.pause()
+    migration.resume(missing=dirty | migration.take_dirty())
+    migration.push()

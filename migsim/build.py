@@ -1,0 +1,90 @@
+"""Turning names and parameters into machines, links and workloads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from migsim.errors import InputError
+from migsim.machine import VirtualMachine
+from migsim.parameters import Context, Scalar, convert_all, read_parameters
+from migsim.registry import Plugin, find
+from migsim.workload import Workload
+
+__all__ = ["build_vm", "build_workload", "make_workload", "split_call", "workload_files"]
+
+
+def build_vm(given: Mapping[str, Any]) -> VirtualMachine:
+    """Return the machine with the given attributes, as text or as numbers. Raises `InputError`."""
+    values = convert_all("virtual machine", read_parameters(VirtualMachine, skip=0), given, Context())
+    return VirtualMachine(**values)  # type: ignore[arg-type]
+
+
+def build_workload(
+    plugin: Plugin, values: Mapping[str, Scalar], vm: VirtualMachine, seed: int
+) -> Workload:
+    """Return the workload that ``plugin`` makes, checked to fit the machine.
+
+    Raises `InputError` where the parameters do not go together.
+    """
+    workload: Workload = plugin.call(vm, seed, **values)
+    if not isinstance(workload, Workload):
+        raise InputError(
+            f"workload '{plugin.name}' returned {type(workload).__name__}, "
+            "expected an object with pages, index and accesses"
+        )
+    if workload.pages > vm.pages:
+        raise InputError(
+            f"workload '{plugin.name}' touches {workload.pages} pages, "
+            f"but the memory holds {vm.pages}"
+        )
+    return workload
+
+
+def split_call(text: str) -> tuple[str, dict[str, str]]:
+    """Return name and parameters of ``name`` or ``name(key=value, key=value)``.
+
+    Raises `InputError` for anything else.
+
+    >>> split_call("uniform(rate=20k, working_set=1GiB)")
+    ('uniform', {'rate': '20k', 'working_set': '1GiB'})
+    """
+    text = text.strip()
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return name.strip(), {}
+    if not rest.endswith(")"):
+        raise InputError(f"got '{text}', expected name(key=value, ...)")
+    parameters = {}
+    for part in filter(None, (piece.strip() for piece in rest[:-1].split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"got '{part}' in '{text}', expected key=value")
+        parameters[key.strip()] = value.strip()
+    return name.strip(), parameters
+
+
+def make_workload(text: str, vm: VirtualMachine, seed: int) -> Workload:
+    """Return the workload written as ``name(key=value, ...)``: how workloads contain others.
+
+    Raises `InputError` where the text cannot be used.
+    """
+    name, given = split_call(text)
+    plugin = find("workload", name)
+    context = Context(vm.page_size, vm.memory)
+    values = convert_all(f"workload '{name}'", plugin.parameters, given, context)
+    return build_workload(plugin, values, vm, seed)
+
+
+def workload_files(text: str) -> list[Path]:
+    """Return the files that a workload written as ``name(key=value, ...)`` depends on."""
+    name, given = split_call(text)
+    plugin = find("workload", name)
+    files = [Path(inspect.getfile(plugin.call))]
+    for parameter in plugin.parameters:
+        named = given.get(parameter.name, parameter.default)
+        if parameter.names_files is not None and named is not None:
+            files += parameter.names_files.files(str(named))
+    return files

@@ -1,0 +1,90 @@
+"""The raw counts of a finished migration, and the checks that they must pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from migsim._types import Floats, Integers
+from migsim.destination import REQUEST_BYTES
+from migsim.network import Link
+from migsim.pages import Pages
+from migsim.timeline import Place
+
+__all__ = ["Ledger"]
+
+_TIME_TOLERANCE = 1e-9
+"""Relative; what rounding of sums of some thousand acts can come to."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the handle has counted.
+
+    Attributes:
+        place: where the guest was in the end.
+        seconds, downtime, paused, throttled, tracking, stalled, guest: seconds, as in `Result`.
+        latencies: seconds of each fault.
+        exposed: pages that the guest could read at the destination while they were stale.
+        missing: pages that never arrived.
+        sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
+        carried: stream bytes as the link has counted them.
+    """
+
+    place: Place
+    seconds: float
+    downtime: float
+    paused: float
+    throttled: float
+    tracking: float
+    stalled: float
+    guest: float
+    rounds: int
+    acts: int
+    accesses: int
+    faults: int
+    requests: int
+    latencies: Floats
+    exposed: Pages
+    missing: Pages
+    sent_by_kind: Integers
+    zero_pages: int
+    bitmap_bytes: int
+    device_bytes: int
+    carried: int
+
+    @property
+    def pages_sent(self) -> int:
+        """Pages sent, each time that one was sent."""
+        return int(self.sent_by_kind[:, 0].sum())
+
+    @property
+    def payload_bytes(self) -> int:
+        """Contents of pages, the bitmap and the device state."""
+        return int(self.sent_by_kind[:, 1].sum()) + self.bitmap_bytes + self.device_bytes
+
+    def header_bytes(self, link: Link) -> int:
+        """Headers of pages and of packets, of requests too."""
+        pages = self.pages_sent * link.message_header
+        return pages + link.header_bytes(self.carried) + self.requests * link.overhead
+
+    def request_bytes(self) -> int:
+        """Contents of the page requests."""
+        return self.requests * REQUEST_BYTES
+
+    def breaches(self, link: Link) -> list[str]:
+        """Return a sentence for each invariant that does not hold; an empty list is the rule."""
+        found = []
+        if self.exposed:
+            found.append(f"{len(self.exposed)} stale pages were readable at the destination")
+        if self.missing:
+            found.append(f"{len(self.missing)} pages never reached the destination")
+        if self.place == "paused":
+            found.append("the guest was left paused: it runs at no host")
+        spent = self.guest + self.throttled + self.tracking + self.paused + self.stalled
+        if not math.isclose(spent, self.seconds, rel_tol=_TIME_TOLERANCE, abs_tol=_TIME_TOLERANCE):
+            found.append(f"{self.seconds!r} s have passed, but {spent!r} s are accounted for")
+        stream = self.payload_bytes + self.pages_sent * link.message_header
+        if stream != self.carried:
+            found.append(f"the link carried {self.carried} bytes, {stream} are accounted for")
+        return found

@@ -1,0 +1,134 @@
+"""Running a task: pure, and checked against the invariants before anything is reported."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from migsim._types import Floats
+from migsim.ledger import Ledger
+from migsim.limits import GaveUp
+from migsim.migration import Migration
+from migsim.network import Link
+from migsim.result import Result, Status
+from migsim.task import ResolvedTask, Task
+from migsim.timeline import Timeline
+
+__all__ = ["Outcome", "execute", "migrate", "run"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result with the details that do not fit into a row.
+
+    Attributes:
+        result: the row.
+        timeline: every act.
+        fault_latencies: seconds of each post-copy fault, in order of wake-up.
+    """
+
+    result: Result
+    timeline: Timeline
+    fault_latencies: Floats
+
+
+def run(task: Task) -> Result:
+    """Return what the migration described by ``task`` comes to.
+
+    The same task gives the same result to the bit. Raises `InputError` where the task cannot be
+    used; whatever happens inside the algorithm is told by the result's status.
+    """
+    return execute(task.resolve()).result
+
+
+def migrate(
+    algorithm: str | Callable[..., Any],
+    workload: str | Callable[..., Any] = "uniform",
+    link: str = "gigabit",
+    *,
+    memory: int | str | None = None,
+    seed: int = 0,
+    algorithm_args: Mapping[str, Any] | None = None,
+    workload_args: Mapping[str, Any] | None = None,
+    link_args: Mapping[str, Any] | None = None,
+    vm_args: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Simulate one migration and return its outcome; algorithm and workload may be functions.
+
+    Arguments as in `Task`, numbers or texts with units. Raises `InputError`.
+    """
+    task = Task(
+        algorithm=algorithm,
+        workload=workload,
+        link=link,
+        memory=memory,
+        seed=seed,
+        algorithm_args=algorithm_args or {},
+        workload_args=workload_args or {},
+        link_args=link_args or {},
+        vm_args=vm_args or {},
+    )
+    return execute(task.resolve())
+
+
+def execute(task: ResolvedTask) -> Outcome:
+    """Return the outcome of a resolved task. Raises `InputError` for an impossible workload."""
+    migration = Migration(task.vm, task.make_workload(), task.link, task.limits)
+    status: Status = "completed"
+    error = ""
+    try:
+        task.algorithm.call(migration, **task.algorithm_args)
+    except GaveUp as reason:
+        status, error = "gave_up", str(reason)
+    except Exception:
+        status, error = "failed", traceback.format_exc()
+    ledger = migration.close()
+    breaches = ledger.breaches(task.link)
+    if status == "completed" and ledger.place == "source":
+        status, error = "gave_up", "the algorithm returned without switching over"
+    if ledger.exposed or (status == "completed" and breaches):
+        status, error = "corrupt", "; ".join(breaches)
+    result = _summarise(ledger, status, error, task.link)
+    return Outcome(result, migration.timeline, ledger.latencies)
+
+
+def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result:
+    latencies = ledger.latencies
+    faulted = latencies.size > 0
+    headers, requests = ledger.header_bytes(link), ledger.request_bytes()
+    first, resent, demanded = (int(size) for size in ledger.sent_by_kind[:, 1])
+    return Result(
+        status=status,
+        error=error,
+        total_seconds=ledger.seconds,
+        downtime_seconds=ledger.downtime,
+        bytes_sent=ledger.payload_bytes + headers + requests,
+        payload_bytes=ledger.payload_bytes,
+        pages_sent=ledger.pages_sent,
+        zero_pages=ledger.zero_pages,
+        rounds=ledger.rounds,
+        faults=ledger.faults,
+        requests=ledger.requests,
+        fault_mean_seconds=float(latencies.mean()) if faulted else 0.0,
+        fault_p99_seconds=float(np.quantile(latencies, 0.99)) if faulted else 0.0,
+        fault_max_seconds=float(latencies.max()) if faulted else 0.0,
+        stalled_seconds=ledger.stalled,
+        throttled_seconds=ledger.throttled,
+        tracking_seconds=ledger.tracking,
+        paused_seconds=ledger.paused,
+        guest_seconds=ledger.guest,
+        accesses=ledger.accesses,
+        acts=ledger.acts,
+        corrupt_pages=len(ledger.exposed) + len(ledger.missing),
+        sent_first_copy=first,
+        sent_resent=resent,
+        sent_faulted=demanded,
+        sent_bitmap=ledger.bitmap_bytes,
+        sent_device_state=ledger.device_bytes,
+        sent_requests=requests,
+        sent_headers=headers,
+    )

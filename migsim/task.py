@@ -1,0 +1,174 @@
+"""A task: everything that decides the outcome of one migration, and the key that names it.
+
+The key is the SHA-256 of a text that a person can print and read: the canonical JSON of the task
+with all defaults filled in, the model version and the digests of the plug-ins' sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from migsim.build import build_vm, build_workload
+from migsim.errors import InputError
+from migsim.limits import Limits
+from migsim.machine import VirtualMachine
+from migsim.network import Link
+from migsim.parameters import Context, Scalar, convert_all, read_parameters
+from migsim.registry import Plugin, digest_of, find
+from migsim.workload import Workload
+
+__all__ = ["MODEL_VERSION", "ResolvedTask", "Task"]
+
+MODEL_VERSION = 1
+"""Raised whenever results change on purpose: rows of another version are never reused."""
+
+_SEED_LIMIT = 2**63
+
+Arguments = Mapping[str, Any] | tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One migration to be simulated; texts with units and plain numbers are equally good.
+
+    Attributes:
+        algorithm, workload: a built-in name, ``file.py:function``, ``package.module:function``, or
+            the function itself.
+        link: the name of a preset.
+        memory: bytes of guest memory; short for ``vm_args["memory"]``.
+        seed: chooses the guest's random behaviour.
+        algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
+        limit_seconds, limit_acts: where a migration that does not end is given up.
+    """
+
+    algorithm: str | Callable[..., Any]
+    workload: str | Callable[..., Any]
+    link: str = "gigabit"
+    memory: int | str | None = None
+    seed: int = 0
+    algorithm_args: Arguments = ()
+    workload_args: Arguments = ()
+    link_args: Arguments = ()
+    vm_args: Arguments = ()
+    limit_seconds: float = 86_400.0
+    limit_acts: int = 100_000
+
+    def __post_init__(self) -> None:
+        for name in ("algorithm_args", "workload_args", "link_args", "vm_args"):
+            pairs = dict(getattr(self, name))
+            object.__setattr__(self, name, tuple(sorted(pairs.items())))
+
+    def resolve(self) -> ResolvedTask:
+        """Return the task with everything looked up, filled in and checked. Raises `InputError`."""
+        if not -_SEED_LIMIT <= self.seed < _SEED_LIMIT:
+            raise InputError(f"seed is {self.seed}, expected a 64-bit integer")
+        vm_args = dict(self.vm_args)
+        if self.memory is not None:
+            if "memory" in vm_args:
+                raise InputError("virtual machine: memory is given twice")
+            vm_args["memory"] = self.memory
+        vm = build_vm(vm_args)
+        context = Context(vm.page_size, vm.memory)
+        algorithm = find("algorithm", self.algorithm)
+        workload = find("workload", self.workload)
+        link = find("link", self.link)
+        values = [
+            convert_all(f"{plugin.kind} '{plugin.name}'", plugin.parameters, dict(given), context)
+            for plugin, given in (
+                (algorithm, self.algorithm_args),
+                (workload, self.workload_args),
+                (link, self.link_args),
+            )
+        ]
+        return ResolvedTask(
+            algorithm=algorithm,
+            algorithm_args=values[0],
+            workload=workload,
+            workload_args=values[1],
+            link_name=self.link,
+            link_args=values[2],
+            vm=vm,
+            seed=self.seed,
+            limits=Limits(self.limit_seconds, self.limit_acts),
+        )
+
+    @property
+    def key(self) -> str:
+        """The SHA-256 of the canonical text, in hexadecimal. Raises `InputError`."""
+        return self.resolve().key
+
+
+@dataclass(frozen=True)
+class ResolvedTask:
+    """A task whose plug-ins were found and whose parameters have all been converted."""
+
+    algorithm: Plugin
+    algorithm_args: dict[str, Scalar]
+    workload: Plugin
+    workload_args: dict[str, Scalar]
+    link_name: str
+    link_args: dict[str, Scalar]
+    vm: VirtualMachine
+    seed: int
+    limits: Limits
+    link: Link = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "link", Link(**self.link_args))  # type: ignore[arg-type]
+
+    def make_workload(self) -> Workload:
+        """Return the guest's workload. Raises `InputError` where it does not fit the machine."""
+        return build_workload(self.workload, self.workload_args, self.vm, self.seed)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that decides the result, as plain JSON values."""
+        vm = {p.name: getattr(self.vm, p.name) for p in read_parameters(VirtualMachine, skip=0)}
+        return {
+            "model": MODEL_VERSION,
+            "algorithm": self.algorithm.name,
+            "algorithm_args": self.algorithm_args,
+            "algorithm_digest": self.algorithm.digest,
+            "workload": self.workload.name,
+            "workload_args": self.workload_args,
+            "workload_digest": digest_of(self.workload, self.workload_args),
+            "link": self.link_name,
+            "link_args": self.link_args,
+            "vm": vm,
+            "seed": self.seed,
+            "limit_seconds": self.limits.seconds,
+            "limit_acts": self.limits.acts,
+        }
+
+    @property
+    def text(self) -> str:
+        """The canonical JSON: sorted keys, no spaces, infinity as text."""
+        return canonical_json(self.describe())
+
+    @property
+    def key(self) -> str:
+        """The SHA-256 of `text`."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: keys sorted, no spaces, infinities as text.
+
+    >>> canonical_json({"b": 1.0, "a": [float("inf"), None]})
+    '{"a":["inf",null],"b":1.0}'
+    """
+    return json.dumps(_finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Dirtying models, one a file: each a function (vm, seed, *, parameters) that returns a workload."""

@@ -1,0 +1,45 @@
+"""Sweeps: the linear writer of many models, and of guestperf's stress program."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from migsim import Steady, VirtualMachine, Workload, jit
+from migsim.units import Fraction, MemoryShare, PageRate
+
+
+@jit
+def _draw(
+    first: int, start: int, count: int, write_share: float, phase: int, out: npt.NDArray[np.int64]
+) -> None:
+    for i in range(out.size):
+        j = first + i
+        writes = np.int64(np.floor(j * write_share))
+        is_write = np.floor((j + 1) * write_share) > writes
+        number = writes if is_write else j - writes
+        out[i] = start + (number + phase) % count
+
+
+def sequential(
+    vm: VirtualMachine,
+    seed: int,
+    *,
+    working_set: MemoryShare | None = None,
+    offset: MemoryShare = 0,
+    rate: PageRate = 10_000.0,
+    read_fraction: Fraction = 0.0,
+) -> Workload:
+    """Writes the pages of the working set in order, round and round.
+
+    In t seconds it dirties min(rate t, W) of the W pages. Reads make a sweep of their own. The
+    seed chooses the page to start with; ``working_set`` defaults to a quarter of the memory.
+    """
+    start, count = vm.region(working_set, offset)
+    phase = seed % count
+    return Steady(
+        pages=start + count,
+        rate=rate,
+        read_fraction=read_fraction,
+        draw=lambda first, out: _draw(first, start, count, 1.0 - read_fraction, phase, out),
+    )

@@ -1,0 +1,215 @@
+"""The guest as a real program was seen to dirty its memory."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from migsim import (
+    InputError,
+    NamesFiles,
+    VirtualMachine,
+    Workload,
+    jit,
+    random_bits,
+    random_unit,
+    trace_path,
+)
+from migsim.trace.format import Trace, read_trace
+from migsim.units import Fraction, MemoryShare
+
+
+@jit
+def _shuffled(position: int, count: int, half: int, key: np.uint64) -> int:
+    """Return where ``position`` goes in a random order of ``count`` things.
+
+    A four-round Feistel network over 2 ``half`` bits, walked until it hits the range (Black and
+    Rogaway, CT-RSA 2002): any element of a random permutation without making the permutation.
+    """
+    mask = np.int64((1 << half) - 1)
+    while True:
+        left, right = position >> half, position & mask
+        for step in range(4):
+            mixed = np.int64(random_bits(key, 4 * right + step) & np.uint64(mask))
+            left, right = right, left ^ mixed
+        position = (left << half) | right
+        if position < count:
+            return position
+
+
+@jit
+def _fill(
+    seed: np.uint64,
+    first: int,
+    write_share: float,
+    duration: float,
+    recorded: npt.NDArray[np.uint32],
+    bounds: npt.NDArray[np.int64],
+    sources: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.float64],
+    steps: npt.NDArray[np.float64],
+    pages: npt.NDArray[np.int64],
+    times: npt.NDArray[np.float64],
+) -> None:
+    """Fill in accesses: writes in turn, each read of a page written in the same interval."""
+    total = bounds[-1]
+    k = 0
+    half = 0
+    count = np.int64(0)
+    key = seed
+    for i in range(pages.size):
+        j = first + i
+        number = np.int64(np.floor(j * write_share))
+        entry = number % total
+        if i == 0 or not bounds[k] <= entry < bounds[k + 1]:
+            k = np.searchsorted(bounds, entry, side="right") - 1
+            count = bounds[k + 1] - bounds[k]
+            key = random_bits(seed, sources[k])
+            half = 1
+            while (1 << (2 * half)) < count:
+                half += 1
+        within = entry - bounds[k]
+        times[i] = starts[k] + (within + 0.5) * steps[k] + (number // total) * duration
+        if np.floor((j + 1) * write_share) > number:
+            pages[i] = recorded[sources[k] + _shuffled(within, count, half, key)]
+        else:
+            pages[i] = ~np.int64(recorded[sources[k] + np.int64(random_unit(key, j) * count)])
+
+
+class _Replay:
+    """A recording as accesses: each page seen dirty in an interval is written once in it.
+
+    When within its interval is not known, so the pages of an interval come in random order at
+    even distances. At its end the recording starts again.
+    """
+
+    def __init__(self, trace: Trace, seed: int, *, speed: float, read_fraction: float) -> None:
+        self._seed = np.uint64(seed % 2**64)
+        self._share = 1.0 - read_fraction
+        self._recorded = trace.pages
+        ends = trace.ends / speed
+        starts = np.concatenate([[0.0], ends[:-1]])
+        self._duration = float(ends[-1]) if ends.size else math.inf
+        # Every seed enters the recording at another interval; seed 0 at the first.
+        turn = int(random_unit(self._seed, 0) * ends.size) if seed else 0
+        order = np.roll(np.arange(ends.size), -turn)
+        order = order[trace.counts[order] > 0]
+        counts = trace.counts[order].astype(np.int64)
+        self._bounds = np.concatenate([[0], np.cumsum(counts)])
+        self._sources = trace.offsets[order]
+        entered = starts[turn] if ends.size else 0.0
+        self._starts = starts[order] - entered + np.where(order < turn, self._duration, 0.0)
+        self._steps = (ends - starts)[order] / counts
+        self.pages = trace.page_count
+
+    def _writes_before(self, guest_time: float) -> int:
+        total = int(self._bounds[-1])
+        cycle = max(0, int(guest_time // self._duration))
+        offset = cycle * self._duration
+        k = int(np.searchsorted(self._starts + offset, guest_time, side="left")) - 1
+        if k < 0:
+            return cycle * total
+        count = int(self._bounds[k + 1] - self._bounds[k])
+        within = min(count, max(0, int((guest_time - offset - self._starts[k]) / self._steps[k])))
+        while within > 0 and self._time(k, within - 1, offset) >= guest_time:
+            within -= 1
+        while within < count and self._time(k, within, offset) < guest_time:
+            within += 1
+        return cycle * total + int(self._bounds[k]) + within
+
+    def _time(self, k: int, within: int, offset: float) -> float:
+        return float(self._starts[k] + (within + 0.5) * self._steps[k] + offset)
+
+    def index(self, guest_time: float) -> int:
+        """Return how many accesses happen before ``guest_time``."""
+        if self._bounds[-1] == 0 or guest_time <= 0:
+            return 0
+        writes = self._writes_before(guest_time)
+        count = max(0, int(writes / self._share) - 2)
+        while math.floor(count * self._share) < writes:
+            count += 1
+        return count
+
+    def accesses(
+        self, first: int, pages: npt.NDArray[np.int64], times: npt.NDArray[np.float64]
+    ) -> None:
+        """Fill in the accesses from ``first`` on."""
+        if self._bounds[-1] == 0:
+            pages.fill(0)
+            times.fill(np.inf)
+            return
+        _fill(
+            self._seed, first, self._share, self._duration, self._recorded, self._bounds,
+            self._sources, self._starts, self._steps, pages, times,
+        )  # fmt: skip
+
+
+class _Placed:
+    """A workload moved to another place in memory, several of its pages to one of the guest."""
+
+    def __init__(self, inner: _Replay, *, first_page: int, per_page: int) -> None:
+        self._inner = inner
+        self._first = first_page
+        self._per_page = per_page
+        self.pages = first_page + -(-inner.pages // per_page)
+
+    def index(self, guest_time: float) -> int:
+        """Return how many accesses happen before ``guest_time``."""
+        return self._inner.index(guest_time)
+
+    def accesses(
+        self, first: int, pages: npt.NDArray[np.int64], times: npt.NDArray[np.float64]
+    ) -> None:
+        """Fill in the accesses from ``first`` on."""
+        self._inner.accesses(first, pages, times)
+        reads = pages < 0
+        pages[reads] = ~pages[reads]
+        pages //= self._per_page
+        pages += self._first
+        pages[reads] = ~pages[reads]
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: Path, modified: int) -> Trace:
+    """Read a recording once for the many migrations of a sweep; ``modified`` tells versions apart."""
+    del modified
+    return read_trace(path)
+
+
+def trace(
+    vm: VirtualMachine,
+    seed: int,
+    *,
+    file: Annotated[str, NamesFiles(lambda name: [trace_path(name)])] = "redis",
+    offset: MemoryShare = 0,
+    speed: float = 1.0,
+    read_fraction: Fraction = 0.0,
+) -> Workload:
+    """Replays the pages that a real program dirtied, from a recording (``migsim trace record``).
+
+    ``file`` is the name of a committed recording or a path. ``speed`` 2 replays it in half the
+    time. Recordings hold no reads; ``read_fraction`` adds reads of pages that are written in the
+    same interval. The seed chooses where in the recording to start (seed 0: at its beginning).
+    """
+    if not 0 < speed < float("inf"):
+        raise InputError(f"workload 'trace': speed is {speed}, expected more than 0")
+    if read_fraction >= 1:
+        raise InputError(f"workload 'trace': read_fraction is {read_fraction}, expected below 1")
+    path = trace_path(file)
+    recording = _read(path, path.stat().st_mtime_ns)
+    if vm.page_size % recording.page_size:
+        raise InputError(
+            f"workload 'trace': {path.name} has pages of {recording.page_size} bytes, "
+            f"which do not fill a page of {vm.page_size}"
+        )
+    first, _ = vm.region(recording.page_count * recording.page_size, offset)
+    replay = _Replay(recording, seed, speed=speed, read_fraction=read_fraction)
+    per_page = vm.page_size // recording.page_size
+    if first == 0 and per_page == 1:
+        return replay
+    return _Placed(replay, first_page=first, per_page=per_page)

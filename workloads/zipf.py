@@ -1,0 +1,111 @@
+"""Power-law popularity, as key-value stores show it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from migsim import (
+    InputError,
+    Steady,
+    VirtualMachine,
+    Workload,
+    jit,
+    portable_exp,
+    portable_log,
+    random_bits,
+    random_unit,
+)
+from migsim.units import Fraction, MemoryShare, PageRate
+
+
+@jit
+def _integral(x: float, exponent: float) -> float:
+    """Return the integral of t^-exponent from 1 to x."""
+    log = portable_log(x)
+    t = (1.0 - exponent) * log
+    if abs(t) < 1e-4:
+        return log * (1.0 + t / 2.0 * (1.0 + t / 3.0 * (1.0 + t / 4.0)))
+    return (portable_exp(t) - 1.0) / (1.0 - exponent)
+
+
+@jit
+def _inverse(y: float, exponent: float) -> float:
+    """Return the x whose integral is y."""
+    t = (1.0 - exponent) * y
+    if abs(t) < 1e-4:
+        return portable_exp(y * (1.0 - t / 2.0 * (1.0 - 2.0 * t / 3.0 * (1.0 - 3.0 * t / 4.0))))
+    return portable_exp(portable_log(1.0 + t) / (1.0 - exponent))
+
+
+@jit
+def _rank(seed: np.uint64, count: int, exponent: float, low: float, high: float) -> int:
+    """Return a rank from 1 to ``count``, k with probability proportional to k^-exponent.
+
+    Rejection-inversion (Hörmann and Derflinger, ACM TOMACS 6(3), 1996): exact, no table.
+    """
+    attempt = 0
+    while True:
+        y = low + random_unit(seed, attempt) * (high - low)
+        x = _inverse(y, exponent)
+        k = min(max(np.int64(x + 0.5), 1), count)
+        if y >= _integral(k + 0.5, exponent) - portable_exp(-exponent * portable_log(float(k))):
+            return k
+        attempt += 1
+
+
+@jit
+def _draw(
+    seed: np.uint64,
+    first: int,
+    start: int,
+    count: int,
+    exponent: float,
+    stride: int,
+    out: npt.NDArray[np.int64],
+) -> None:
+    low = _integral(1.5, exponent) - 1.0
+    high = _integral(count + 0.5, exponent)
+    for i in range(out.size):
+        rank = _rank(random_bits(seed, first + i), count, exponent, low, high)
+        out[i] = start + (rank - 1) * stride % count
+
+
+def _scattering_stride(count: int) -> int:
+    """Return a number coprime to ``count`` near its golden section: neighbours in rank lie apart."""
+    stride = max(1, int(count * 0.6180339887498949))
+    while math.gcd(stride, count) != 1:
+        stride += 1
+    return stride
+
+
+def zipf(
+    vm: VirtualMachine,
+    seed: int,
+    *,
+    working_set: MemoryShare | None = None,
+    offset: MemoryShare = 0,
+    rate: PageRate = 10_000.0,
+    read_fraction: Fraction = 0.0,
+    exponent: float = 0.99,
+    scatter: bool = True,
+) -> Workload:
+    """Picks the k-th most popular page of the working set with a chance proportional to k^-exponent.
+
+    0.99 is YCSB's exponent, 0 is uniform. ``scatter`` spreads popular pages over the working set,
+    as a hash table does; without it they lie at its start. ``working_set`` defaults to a quarter
+    of the memory.
+    """
+    if exponent < 0:
+        raise InputError(f"workload 'zipf': exponent is {exponent}, expected 0 or more")
+    start, count = vm.region(working_set, offset)
+    stride = _scattering_stride(count) if scatter else 1
+    stream = np.uint64(seed % 2**64)
+    return Steady(
+        pages=start + count,
+        rate=rate,
+        read_fraction=read_fraction,
+        draw=lambda first, out: _draw(stream, first, start, count, exponent, stride, out),
+    )
