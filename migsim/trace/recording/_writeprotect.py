@@ -8,7 +8,6 @@ kernel on the program's behalf, such as a `read` into a buffer.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -68,8 +67,10 @@ class WriteProtectTracker:
 
     def close(self) -> None:
         """Remove the protection; the program runs on at full speed."""
-        os.close(self._descriptor)
-        os.close(self._pagemap)
+        for open_file in (self._descriptor, self._pagemap):
+            if open_file >= 0:
+                os.close(open_file)
+        self._descriptor = self._pagemap = -1
 
     @property
     def failures(self) -> dict[str, int]:
@@ -84,8 +85,7 @@ class WriteProtectTracker:
         """
         mappings, registered = self._register()
         if mappings and not registered:
-            with contextlib.suppress(OSError):
-                self.close()
+            self.close()
             self._descriptor, self._pagemap = self._open()
             mappings, registered = self._register()
         found = [ranges for mapping in registered for ranges in self._scan(mapping)]
