@@ -1,0 +1,5 @@
+"""``python -m migsim``."""
+
+from migsim.cli import main
+
+main()

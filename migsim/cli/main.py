@@ -1,0 +1,68 @@
+"""The entry point: finds the command, and turns bad input into one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from migsim.errors import InputError, did_you_mean
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
+    "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
+    "list": ("migsim.cli.listing:command", "List algorithms, workloads, links or experiments."),
+    "trace": ("migsim.trace.cli:trace", "Record which pages a program dirties; describe recordings."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows the commands by name and imports a command's module only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            hint = did_you_mean(cmd_name, _COMMANDS)
+            raise InputError(f"there is no command '{cmd_name}', {hint}")
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="migsim")
+def _group() -> None:
+    """Compare the algorithms of virtual-machine live migration."""
+
+
+def main() -> None:
+    """Run the command line and exit: 0 fine, 1 a bad outcome, 2 bad input."""
+    try:
+        _group.main(standalone_mode=False)
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except click.ClickException as error:
+        sys.exit(_complain(error.format_message()))
+    except (click.Abort, KeyboardInterrupt):
+        print("migsim: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        sys.exit(141)
+    except RuntimeError as error:
+        print(f"migsim: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _complain(sentence: str) -> int:
+    print(f"migsim: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2

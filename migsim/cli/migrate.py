@@ -1,0 +1,180 @@
+"""``migsim migrate``: one migration, as a summary or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from migsim.errors import InputError
+from migsim.units import format_rate, format_seconds, format_size
+
+if TYPE_CHECKING:
+    from migsim.simulate import Outcome
+    from migsim.task import ResolvedTask
+
+__all__ = ["command"]
+
+
+def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"{option} {text}: expected key=value")
+        if key in pairs:
+            raise InputError(f"{option} {text}: '{key}' is given twice")
+        pairs[key] = value
+    return pairs
+
+
+@click.command("migrate")
+@click.option("--algorithm", required=True, metavar="A", help="Name, FILE.py:function or module:function.")
+@click.option("--workload", required=True, metavar="W", help="Name, FILE.py:function or module:function.")
+@click.option("--link", required=True, metavar="L", help="Name of a preset, see 'migsim list links'.")
+@click.option("--memory", metavar="SIZE", help="Guest memory, such as 4GiB (the default).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the guest's behaviour.")
+@click.option("-a", "algorithm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the algorithm.")
+@click.option("-w", "workload_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the workload.")
+@click.option("-l", "link_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the link.")
+@click.option("-v", "vm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the virtual machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--timeline", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv",
+              help="Write every act to a CSV file.")  # fmt: skip
+def command(
+    algorithm: str,
+    workload: str,
+    link: str,
+    memory: str | None,
+    seed: int,
+    algorithm_args: tuple[str, ...],
+    workload_args: tuple[str, ...],
+    link_args: tuple[str, ...],
+    vm_args: tuple[str, ...],
+    as_json: bool,
+    timeline: Path | None,
+) -> None:
+    """Simulate one migration.
+
+    Sizes, rates and times take units: 4GiB, 125MB/s, 1Gbit/s, 100ms. The exit status is 1 unless
+    the migration completes.
+    """
+    from migsim.simulate import execute
+    from migsim.task import Task
+
+    task = Task(
+        algorithm=algorithm,
+        workload=workload,
+        link=link,
+        memory=memory,
+        seed=seed,
+        algorithm_args=_pairs("-a", algorithm_args),
+        workload_args=_pairs("-w", workload_args),
+        link_args=_pairs("-l", link_args),
+        vm_args=_pairs("-v", vm_args),
+    ).resolve()
+    if timeline is not None and not timeline.resolve().parent.is_dir():
+        raise InputError(f"--timeline {timeline}: there is no such directory")
+    started = time.perf_counter()
+    outcome = execute(task)
+    wall = time.perf_counter() - started
+    if timeline is not None:
+        outcome.timeline.write_csv(timeline)
+    if as_json:
+        _print_json(task, outcome, wall)
+    else:
+        _print_summary(task, outcome, wall)
+    if outcome.result.status != "completed":
+        sys.exit(1)
+
+
+def _print_json(task: ResolvedTask, outcome: Outcome, wall: float) -> None:
+    result = outcome.result
+    fields = {k: v for k, v in result.as_dict().items() if not k.startswith("sent_")}
+    fields["sent_by_kind"] = result.sent_by_kind
+    fields["wall_seconds"] = wall
+    fields["key"] = task.key
+    fields["task"] = json.loads(task.text)
+    print(json.dumps(fields, indent=2))
+
+
+def _print_summary(task: ResolvedTask, outcome: Outcome, wall: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    result = outcome.result
+    vm, link = task.vm, task.link
+    console.print(
+        f"[bold]{task.algorithm.name}[/] of a {format_size(vm.memory)} guest "
+        f"({task.workload.name}) over {task.link_name} "
+        f"({format_rate(link.rate)}, {format_seconds(link.rtt)} round trip)"
+    )
+    rounds = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "start", "took", "pages", "bytes", "rate", "then dirty"):
+        rounds.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for line in _phases(outcome):
+        rounds.add_row(*line)
+    console.print(rounds)
+    colour = "green" if result.status == "completed" else "red"
+    console.print(f"[{colour}]{result.status}[/]" + (f": {result.error.strip()}" if result.error else ""))
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _facts(outcome):
+        facts.add_row(name, value)
+    console.print(facts)
+    console.print(
+        f"[dim]{result.accesses:,} accesses replayed in {wall:.3f} s of real time; "
+        f"key {task.key[:16]}[/]"
+    )
+
+
+def _phases(outcome: Outcome) -> list[tuple[str, ...]]:
+    """Return a line for each stretch of sending, with what was found dirty after it."""
+    lines: list[list[str]] = []
+    for event in outcome.timeline:
+        if event.act == "sync" and lines and not lines[-1][-1]:
+            lines[-1][-1] = f"{event.pages:,}"
+        if event.act not in {"send", "push", "resume"}:
+            continue
+        names = {
+            "send": "stop-and-copy" if event.guest == "paused" else f"round {event.round}",
+            "push": "post-copy",
+            "resume": "switch-over",
+        }
+        rate = event.stream_bytes / event.seconds if event.seconds > 0 else 0.0
+        pages = f"{event.pages:,}" if event.act != "resume" else ""
+        lines.append([
+            names[event.act], format_seconds(event.start), format_seconds(event.seconds), pages,
+            format_size(event.stream_bytes), format_rate(rate) if rate else "", "",
+        ])  # fmt: skip
+    return [tuple(line) for line in lines]
+
+
+def _facts(outcome: Outcome) -> list[tuple[str, str]]:
+    result = outcome.result
+    facts = [
+        ("total time", format_seconds(result.total_seconds)),
+        ("downtime", format_seconds(result.downtime_seconds)),
+        ("on the wire", f"{format_size(result.bytes_sent)} ({_kinds(result.sent_by_kind)})"),
+        ("pages sent", f"{result.pages_sent:,} ({result.zero_pages:,} as zero pages)"),
+    ]
+    if result.faults:
+        facts.append((
+            "faults",
+            f"{result.faults:,}: mean {format_seconds(result.fault_mean_seconds)}, "
+            f"99 % {format_seconds(result.fault_p99_seconds)}, "
+            f"worst {format_seconds(result.fault_max_seconds)}; "
+            f"each vCPU stalled {format_seconds(result.stalled_seconds)}",
+        ))  # fmt: skip
+    if result.throttled_seconds:
+        facts.append(("throttled", f"{format_seconds(result.throttled_seconds)} of processor time"))
+    return facts
+
+
+def _kinds(sent: dict[str, int]) -> str:
+    return ", ".join(f"{kind.replace('_', ' ')} {format_size(size)}" for kind, size in sent.items() if size)

@@ -1,0 +1,138 @@
+"""``migsim run``: an experiment from the sweep to the figure."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from migsim.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from rich.console import Console
+
+    from migsim.experiment import Claim, Experiment, Plan
+    from migsim.store import Row
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@click.argument("experiment", metavar="EXPERIMENT|FILE.py")
+@click.option("--results", "folder", type=click.Path(path_type=Path, file_okay=False),
+              default=Path("results"), show_default=True, metavar="DIR",
+              help="Where results and figures are kept; results that are there are not run again.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, metavar="N",
+              help="Repetitions with other seeds.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Run a small version.")
+@click.option("--algorithm", "algorithms", multiple=True, metavar="FILE.py:function",
+              help="An algorithm of your own, to run beside the others.")  # fmt: skip
+def command(
+    experiment: str,
+    folder: Path,
+    workers: int | None,
+    seeds: int,
+    quick: bool,
+    algorithms: tuple[str, ...],
+) -> None:
+    """Run an experiment: print its table and claims, and draw its figure.
+
+    The exit status is 1 where a claim does not hold or a migration ends corrupt or failed.
+    """
+    from rich.console import Console
+
+    from migsim.experiment import Plan, load
+    from migsim.store import frame
+
+    console = Console(highlight=False)
+    chosen = load(experiment)
+    plan = Plan(seeds=seeds, quick=quick, algorithms=algorithms)
+    console.print(f"[bold]{chosen.name}[/]: {chosen.question}")
+    rows = _collect(chosen, plan, folder / chosen.name, workers)
+    results = frame(rows)
+    written = _write(chosen, results, folder / chosen.name)
+    if chosen.table is not None:
+        _print_table(console, chosen.table(results))
+    claims = chosen.claims(results)
+    _print_claims(console, claims)
+    console.print("written: " + ", ".join(str(path) for path in written), soft_wrap=True)
+    broken = results[results["status"].isin(["corrupt", "failed"])]
+    for _, row in broken.iterrows():
+        last = str(row["error"]).strip().splitlines()[-1]
+        console.print(f"[red]{row['status']}[/]: {row['algorithm']} on {row['workload']}, "
+                      f"seed {row['seed']}: {last}", soft_wrap=True)  # fmt: skip
+    if len(broken) or not all(claim.holds for claim in claims):
+        sys.exit(1)
+
+
+def _collect(
+    experiment: Experiment, plan: Plan, folder: Path, workers: int | None
+) -> Sequence[Row]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from migsim.collect import collect
+    from migsim.store import Store
+
+    tasks = experiment.tasks(plan)
+    if not tasks:
+        raise InputError(f"experiment '{experiment.name}': tasks() returned no tasks")
+    columns = (
+        TextColumn("migrations"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.speed:.1f}/s", justify="right"),
+        TimeRemainingColumn(),
+    )
+    with Store(folder) as store, Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("", total=len(tasks))
+        before = len(store.rows)
+        rows = collect(
+            tasks,
+            store,
+            workers=workers,
+            progress=lambda done, total: bar.update(line, completed=done, total=total),
+        )
+        new = len(store.rows) - before
+    if new < len(rows):
+        Console(stderr=True).print(f"{len(rows) - new} of {len(rows)} results were there already")
+    return rows
+
+
+def _write(experiment: Experiment, results: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the table as CSV in task order, and the figure as PNG and SVG."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    # No dates and no random ids in the files: the same results give the same bytes.
+    mpl.rcParams["svg.hashsalt"] = "migsim"
+    paths = [folder / f"{experiment.name}.{ending}" for ending in ("csv", "png", "svg")]
+    results.to_csv(paths[0], index=False, lineterminator="\n")
+    figure = experiment.figure(results)
+    figure.savefig(paths[1], dpi=160, metadata={"Software": None})
+    figure.savefig(paths[2], metadata={"Date": None})
+    return paths
+
+
+def _print_table(console: Console, table: pd.DataFrame) -> None:
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for name in table.columns:
+        numeric = table[name].dtype.kind in "if"
+        shown.add_column(str(name), justify="right" if numeric else "left")
+    for _, row in table.iterrows():
+        shown.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    console.print(shown)
+
+
+def _print_claims(console: Console, claims: Sequence[Claim]) -> None:
+    for claim in claims:
+        mark = "[green]holds [/]" if claim.holds else "[red]broken[/]"
+        console.print(f"{mark} {claim.sentence} [dim]({claim.evidence})[/]", soft_wrap=True)

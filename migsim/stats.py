@@ -1,0 +1,43 @@
+"""Means with intervals, and differences between algorithms that met the same guests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+__all__ = ["Interval", "mean_interval", "paired_difference"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the mean of ``values`` with Student's interval; a point if all are equal or alone."""
+    sample = np.asarray(values, np.float64)
+    mean = float(sample.mean())
+    spread = float(sample.std(ddof=1)) if sample.size > 1 else 0.0
+    if spread == 0.0:
+        return Interval(mean, mean, mean)
+    reach = float(stats.t.ppf((1 + confidence) / 2, sample.size - 1)) * spread / sample.size**0.5
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the mean of ``a - b`` with its interval; both hold one value a seed, in one order.
+
+    The guests are the same for all algorithms, so their spread cancels. Raises ValueError where
+    the lengths differ.
+    """
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"paired samples of shapes {first.shape} and {second.shape}")
+    return mean_interval(first - second, confidence)
