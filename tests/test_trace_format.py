@@ -169,6 +169,32 @@ def test_a_header_that_lies_is_refused(
         read_trace(path)
 
 
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+fields = ["name", "dtype", "length", "coding", "bytes"]
+
+
+@given(st.sampled_from(["pages_total", "page_size", "arrays", "argv"]), st.sampled_from(fields),
+       anything, st.booleans())  # fmt: skip
+@settings(deadline=None)
+def test_no_header_makes_reading_crash(
+    tmp_path_factory: pytest.TempPathFactory, key: str, name: str, value: object, inner: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "odd.mtrace"
+    blob = stored(path)
+    path.write_bytes(with_header(blob, {}, {name: value}) if inner else
+                     with_header(blob, {key: value}, {}))  # fmt: skip
+    try:
+        trace = read_trace(path)
+    except InputError as error:
+        assert "odd.mtrace" in str(error)
+    else:
+        assert np.array_equal(trace.pages, TRACE.pages)
+
+
 def test_other_files_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "a.mtrace"
     blob = stored(path)

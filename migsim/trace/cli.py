@@ -42,12 +42,13 @@ def _seconds(option: str, text: str) -> float:
 @click.option("--interval", default="100ms", show_default=True, help="Time between two looks.")
 @click.option("--duration", default="30s", show_default=True, help="When to stop.")
 @click.option("--pid", type=int, help="Observe this running process instead of starting one.")
+@click.option("--largest-mapping", is_flag=True, help="Of --pid, only that: QEMU's guest memory.")
 @click.option("--output", type=Path, help="File to write; the program's name + .mtrace if absent.")
 @click.option("--note", default="", help="Free text kept in the file.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record_command(
-    *, interval: str, duration: str, pid: int | None, output: Path | None, note: str,
-    command: tuple[str, ...],
+    *, interval: str, duration: str, pid: int | None, largest_mapping: bool,
+    output: Path | None, note: str, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Record which pages COMMAND writes, and write them to a file.
 
@@ -62,7 +63,10 @@ def record_command(
     from migsim.trace.format import write_trace
     from migsim.trace.recording import record
 
-    result = record(command, pid=pid, interval=looks, duration=length, notes=note)
+    result = record(
+        command, pid=pid, interval=looks, duration=length, notes=note,
+        largest_mapping=largest_mapping,
+    )  # fmt: skip
     write_trace(target, result)
     click.echo(
         f"{target}: {result.duration:.1f} s, {result.counts.size} intervals, "

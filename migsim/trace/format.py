@@ -181,12 +181,13 @@ def _entry(raw: object) -> tuple[str, np.dtype[Any], int, str, int]:
     length, size = raw.get("length"), raw.get("bytes")
     if not isinstance(name, str) or not isinstance(length, int) or not isinstance(size, int):
         raise _DamagedError("has an array without name, length or size")
+    dtype, coding = str(dtype), str(coding)
     if dtype not in _DTYPES or coding not in _CODINGS or (coding == "delta" and dtype[1] == "f"):
         raise _DamagedError(f"has array {name!r} in unknown form ({dtype!r}, {coding!r})")
     kind: np.dtype[Any] = np.dtype(dtype)
     if not 0 <= length * kind.itemsize <= _MAX_ARRAY or size < 0:
         raise _DamagedError(f"has array {name!r} of impossible length {length}")
-    return name, kind, length, str(coding), size
+    return name, kind, length, coding, size
 
 
 def _unpack(frame: bytes, size: int, name: str) -> bytes:

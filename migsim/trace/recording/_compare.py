@@ -46,8 +46,8 @@ class CompareTracker:
 
     method: Final = "compare"
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, pid: int, within: Mapping | None = None) -> None:
+        self._pid, self._within = pid, within
         self._buffer = np.ones((_CHUNK, PAGE_SIZE // 8), np.uint64)
         self._known = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.uint64)
@@ -71,9 +71,7 @@ class CompareTracker:
         The first call returns all pages present. Raises `ProcessLookupError` once the program has
         ended.
         """
-        mappings = writable_mappings(self._pid)
-        if not mappings:
-            raise ProcessLookupError(errno.ESRCH, "the program has ended")
+        mappings = writable_mappings(self._pid, self._within)
         pages = self._present(mappings)
         hashes, good = self._hash(pages)
         pages, hashes = pages[good], hashes[good]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 from collections.abc import Sequence
@@ -131,10 +132,11 @@ def find_mapping(pid: int, name: str) -> Mapping | None:
     return None
 
 
-def writable_mappings(pid: int) -> list[Mapping]:
-    """Return the private mappings that the process may write; none when it has ended.
+def writable_mappings(pid: int, within: Mapping | None = None) -> list[Mapping]:
+    """Return the private mappings that the process may write, or those that touch ``within``.
 
     Shared mappings are left out: other processes write them too, and such writes are not seen.
+    Raises `ProcessLookupError` when the process has ended, which is when it has no mappings.
     """
     found = []
     for parts in _lines(pid):
@@ -142,7 +144,11 @@ def writable_mappings(pid: int) -> list[Mapping]:
             start, end = parts[0].split("-")
             name = parts[5].strip() if len(parts) > 5 else ""
             found.append(Mapping(int(start, 16), int(end, 16), name))
-    return found
+    if not found:
+        raise ProcessLookupError(errno.ESRCH, "the program has ended")
+    if within is None:
+        return found
+    return [m for m in found if m.start < within.end and within.start < m.end]
 
 
 def status_field(pid: int | str, name: str) -> str | None:

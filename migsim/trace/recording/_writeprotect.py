@@ -8,7 +8,6 @@ kernel on the program's behalf, such as a `read` into a buffer.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import struct
@@ -48,8 +47,8 @@ class WriteProtectTracker:
 
     method: Final = "uffd-wp"
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, pid: int, within: Mapping | None = None) -> None:
+        self._pid, self._within = pid, within
         self._regions = np.ones(_REGIONS, _REGION)  # ones: populated before the recording begins
         self._refused: set[int] = set()  # at the last look
         self._skipped: set[int] = set()  # at two looks in a row: not just unmapped meanwhile
@@ -92,9 +91,7 @@ class WriteProtectTracker:
         return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
     def _register(self) -> tuple[list[Mapping], list[Mapping]]:
-        mappings = writable_mappings(self._pid)
-        if not mappings:
-            raise ProcessLookupError(errno.ESRCH, "the program has ended")
+        mappings = writable_mappings(self._pid, self._within)
         registered, refused = [], set()
         for mapping in mappings:
             size = mapping.end - mapping.start

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from migsim._types import Integers
 from migsim.errors import InputError
 from migsim.trace.format import Trace
-from migsim.trace.recording._system import PAGE_SIZE, status_field
+from migsim.trace.recording._system import PAGE_SIZE, Mapping, status_field, writable_mappings
 
 __all__ = ["Method", "Progress", "compact", "record"]
 
@@ -64,6 +64,7 @@ def record(
     progress: Progress | None = None,
     method: Method = "auto",
     notes: str = "",
+    largest_mapping: bool = False,
 ) -> Trace:
     """Return which pages a program writes, interval by interval, as `Trace`.
 
@@ -74,12 +75,17 @@ def record(
     nearly all its pages appear as written later. Only private memory is seen, and only of that
     process: a process that forks keeps only the parent traced, one that calls `exec` stays traced.
 
+    With ``largest_mapping`` only the largest mapping of ``pid`` is looked at, which of a hypervisor
+    such as QEMU is the guest's memory: kernel, page cache and all programs of the guest.
+
     ``auto`` takes write protection where kernel and permissions allow it, else comparing. Raises
     `InputError` where neither is possible.
     """
     _check(command, pid, interval, duration)
+    if largest_mapping and command:
+        raise InputError("the largest mapping can be told only of a process that runs already")
     with _target(command, pid) as process:
-        tracker, reason = _tracker(process, method)
+        tracker, reason = _tracker(process, method, largest_mapping)
         began = datetime.datetime.now(datetime.UTC)
         try:
             looks = _look(tracker, interval, duration, progress)
@@ -93,10 +99,20 @@ def record(
             f"'{' '.join(argv) or process}' ended, or was interrupted, before the first interval "
             f"of {interval:g} s was over, so there is nothing to keep"
         )
-    meta: dict[str, Any] = {"method": tracker.method, "method_reason": reason, "argv": argv}
-    meta |= {"attached": not command, "date": began.isoformat(timespec="seconds")}
-    meta |= {"interval": interval, "ended_by": looks.ended_by, "notes": notes}
+    meta: dict[str, Any] = {
+        "method": tracker.method,
+        "method_reason": reason,
+        "argv": [_text(word) for word in argv],
+    }
+    meta |= {"attached": not command, "largest_mapping": largest_mapping, "interval": interval}
+    meta |= {"date": began.isoformat(timespec="seconds"), "ended_by": looks.ended_by}
+    meta["notes"] = _text(notes)
     return _trace(looks, meta | _environment() | tracker.failures)
+
+
+def _text(text: str) -> str:
+    """Return text that can be printed: an argument may hold bytes that are no UTF-8."""
+    return os.fsencode(text).decode("utf-8", errors="replace")
 
 
 def _environment() -> dict[str, Any]:
@@ -158,14 +174,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _tracker(pid: int, method: Method) -> tuple[_Tracker, str]:
+def _largest(pid: int) -> Mapping:
+    try:
+        return max(writable_mappings(pid), key=lambda mapping: mapping.end - mapping.start)
+    except OSError as error:
+        if _has_ended(pid):
+            raise _ended(pid) from None
+        raise _not_permitted(pid, error) from None
+
+
+def _tracker(pid: int, method: Method, largest: bool) -> tuple[_Tracker, str]:
     """Return the best tracker that works here, and why it is not a better one."""
+    within = _largest(pid) if largest else None
     reason = "asked for"
     if method != "compare":
         from migsim.trace.recording._writeprotect import WriteProtectTracker
 
         try:
-            return WriteProtectTracker(pid), "every write is seen"
+            return WriteProtectTracker(pid, within), "every write is seen"
         except OSError as error:
             if _has_ended(pid):
                 raise _ended(pid) from None
@@ -175,7 +201,7 @@ def _tracker(pid: int, method: Method) -> tuple[_Tracker, str]:
     from migsim.trace.recording._compare import CompareTracker
 
     try:
-        return CompareTracker(pid), reason
+        return CompareTracker(pid, within), reason
     except OSError as error:
         if _has_ended(pid):
             raise _ended(pid) from None
