@@ -28,6 +28,8 @@ class Guest:
             page is not stale.
         sent: pages that have been sent at least once.
         uncleared: chunks of the log that are cleared when their first page is sent.
+        taken: what the last reading of the log returned; under ``send``, what a chunk's clearing
+            clears (KVM_CLEAR_DIRTY_LOG takes the bits to clear). Unused under ``sync``.
         accesses: accesses made so far, by all vCPUs.
     """
 
@@ -41,6 +43,7 @@ class Guest:
         self.nonzero = Pages.range(0, size - zeros, size=size)
         self.stale = self.nonzero.copy()
         self.log = Pages.none(size)
+        self.taken = Pages.none(0)
         self.sent = Pages.none(size)
         self.accesses = 0
         self.chunk_shift = (vm.clear_chunk // vm.page_size).bit_length() - 1
@@ -50,6 +53,7 @@ class Guest:
             # (KVM_DIRTY_LOG_INITIALLY_SET).
             self.log = Pages.range(0, size, size=size)
             self.uncleared.fill(1)
+            self.taken = self.log.copy()
 
     @property
     def everything(self) -> Pages:
@@ -63,6 +67,7 @@ class Guest:
             self.log = Pages.none(self.vm.pages)
         elif clear:
             self.uncleared.fill(1)
+            self.taken = dirty.copy()
         return dirty
 
     def future_writes(self, now: float, seconds: float) -> Pages:

@@ -73,6 +73,7 @@ class Source:
                 guest.nonzero.words,
                 guest.sent.words,
                 guest.uncleared,
+                guest.taken.words,
                 todo.words,
                 skipped.words,
                 flow.curve.at,

@@ -7,7 +7,7 @@ import numpy as np
 from migsim._jit import jit
 from migsim._types import Words
 
-__all__ = ["bit_of", "next_page", "previous_page", "set_range"]
+__all__ = ["bit_of", "clear_marked", "next_page", "previous_page"]
 
 _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -65,16 +65,13 @@ def previous_page(words: Words, start: int) -> int:
 
 
 @jit
-def set_range(words: Words, start: int, stop: int, value: bool) -> None:
-    """Set or clear the bits of the pages ``start`` to ``stop - 1``."""
+def clear_marked(words: Words, marked: Words, start: int, stop: int) -> None:
+    """Clear those bits of the pages ``start`` to ``stop - 1`` that are set in ``marked``."""
     page = start
     while page < stop:
         if page & 63 == 0 and page + 64 <= stop:
-            words[page >> 6] = _ALL if value else np.uint64(0)
+            words[page >> 6] &= ~marked[page >> 6]
             page += 64
             continue
-        if value:
-            words[page >> 6] |= bit_of(page)
-        else:
-            words[page >> 6] &= ~bit_of(page)
+        words[page >> 6] &= ~(marked[page >> 6] & bit_of(page))
         page += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.bits import bit_of, next_page, set_range
+from migsim._kernels.bits import bit_of, clear_marked, next_page
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = ["DONE", "FIRST", "NEED_ACCESSES", "RESENT", "SOURCE_STATE", "run_source"]
@@ -64,6 +64,7 @@ def run_source(
     nonzero: Words,
     sent: Words,
     uncleared: Integers,
+    taken: Words,
     todo: Words,
     skipped: Words,
     curve_at: Floats,
@@ -75,8 +76,9 @@ def run_source(
 
     ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
     times are guest seconds. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
-    what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags chunks whose log is cleared when their first
-    page is sent. The curve gives the departure of stream byte b in segment i as
+    what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags chunks
+    whose log is cleared when their first page is sent: of the pages that the last reading of the
+    log has ``taken``, for a page written since then is not known to anyone else. The curve gives the departure of stream byte b in segment i as
     ``at[i] + (b - bytes[i]) * pace[i]``.
     """
     s = state[0]
@@ -126,7 +128,8 @@ def run_source(
             if not tracked:
                 uncleared[chunk] = 0
                 start = chunk << s.chunk_shift
-                set_range(log, start, min(start + (1 << s.chunk_shift), log.size << 6), False)
+                stop = min(start + (1 << s.chunk_shift), log.size << 6)
+                clear_marked(log, taken, start, stop)
             kind = FIRST if sent[word] & bit == 0 else RESENT
             earliest = ready
             if nonzero[word] & bit == 0:
