@@ -40,17 +40,17 @@ def _rows(batch: Sequence[Task]) -> tuple[list[Row], float]:
     return rows, (time.perf_counter() - started) / len(batch)
 
 
-def _check(tasks: Sequence[Task]) -> dict[str, Task]:
-    """Return the tasks by key, after making sure that each can run. Raises `InputError`."""
-    by_key: dict[str, Task] = {}
+def _keys(tasks: Sequence[Task]) -> list[str]:
+    """Return the key of each task, after making sure that each can run. Raises `InputError`."""
+    keys = []
     for task in tasks:
         for name in (task.algorithm, task.workload):
             if not isinstance(name, str):
                 raise InputError(f"a sweep needs {name!r} by name, such as 'file.py:function'")
         resolved: ResolvedTask = task.resolve()
         resolved.make_workload()
-        by_key[resolved.key] = task
-    return by_key
+        keys.append(resolved.key)
+    return keys
 
 
 def collect(
@@ -60,12 +60,13 @@ def collect(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Run the tasks that ``store`` does not hold yet and return the rows of all, in task order.
+    """Run the tasks that ``store`` does not hold yet; return a row for each task, in their order.
 
     The rows are the same for any number of ``workers`` (default: all processors). All tasks are
     checked first; raises `InputError` for one that cannot run, and RuntimeError if a worker dies.
     """
-    by_key = _check(tasks)
+    keys = _keys(tasks)
+    by_key = dict(zip(keys, tasks, strict=True))
     missing = deque(task for key, task in by_key.items() if key not in store.rows)
     report = progress or (lambda done, total: None)
     count = min(default_workers() if workers is None else workers, len(missing))
@@ -77,7 +78,7 @@ def collect(
             report(len(by_key) - len(missing), len(by_key))
     else:
         _run_pool(missing, store, count, lambda done: report(done, len(by_key)), len(by_key))
-    return [store.rows[key] for key in by_key]
+    return [store.rows[key] for key in keys]
 
 
 def _run_pool(

@@ -6,7 +6,9 @@ An experiment is a module with
 - ``tasks(plan)``, the migrations to run,
 - ``claims(results)``, statements about the table of their results,
 - ``figure(results)``, a matplotlib figure,
-- optionally ``table(results)``, a short table to print.
+- optionally ``tables(results)``, short tables to print, by title.
+
+``results`` has one row a task; `migsim.store.frame` names the columns.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Claim", "Experiment", "Plan", "load"]
+__all__ = ["Claim", "Experiment", "Plan", "load", "with_lost_time"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ class Experiment:
     tasks: Callable[[Plan], Sequence[Task]]
     claims: Callable[[pd.DataFrame], Sequence[Claim]]
     figure: Callable[[pd.DataFrame], Figure]
-    table: Callable[[pd.DataFrame], pd.DataFrame] | None
+    tables: Callable[[pd.DataFrame], dict[str, pd.DataFrame]] | None
+
+
+def with_lost_time(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results with ``lost_seconds``: what pause, faults and throttling took."""
+    return results.assign(lost_seconds=results["total_seconds"] - results["guest_seconds"])
 
 
 def load(name: str) -> Experiment:
@@ -88,5 +95,5 @@ def load(name: str) -> Experiment:
         module.tasks,
         module.claims,
         module.figure,
-        getattr(module, "table", None),
+        getattr(module, "tables", None),
     )

@@ -144,8 +144,10 @@ class Store:
         self.close()
 
 
-def frame(rows: Iterable[Row]) -> pd.DataFrame:
+def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFrame:
     """Return the rows as a table: a column for each task field, parameter and measurement.
+
+    ``labels``, one a row, become the column ``label``.
 
     Parameters are named ``workload.rate``, ``link.rtt``, ``vm.vcpus``; the columns ``algorithm``,
     ``workload`` and ``link`` hold the names.
@@ -162,4 +164,7 @@ def frame(rows: Iterable[Row]) -> pd.DataFrame:
             else:
                 record[name] = value
         records.append(record | dict(row.result))
-    return pd.DataFrame.from_records(records)
+    table = pd.DataFrame.from_records(records)
+    if labels is not None:
+        table.insert(0, "label", list(labels))
+    return table

@@ -44,6 +44,7 @@ class Task:
         seed: chooses the guest's random behaviour.
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
         limit_seconds, limit_acts: where a migration that does not end is given up.
+        label: a name for tables and figures; no part of the key.
     """
 
     algorithm: str | Callable[..., Any]
@@ -57,6 +58,7 @@ class Task:
     vm_args: Arguments = ()
     limit_seconds: float = 86_400.0
     limit_acts: int = 100_000
+    label: str = ""
 
     def __post_init__(self) -> None:
         for name in ("algorithm_args", "workload_args", "link_args", "vm_args"):

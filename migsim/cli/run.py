@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from migsim.experiment import Claim, Experiment, Plan
+    from migsim.experiment import Claim, Experiment
     from migsim.store import Row
+    from migsim.task import Task
 
 __all__ = ["command"]
 
@@ -54,11 +55,15 @@ def command(
     chosen = load(experiment)
     plan = Plan(seeds=seeds, quick=quick, algorithms=algorithms)
     console.print(f"[bold]{chosen.name}[/]: {chosen.question}")
-    rows = _collect(chosen, plan, folder / chosen.name, workers)
-    results = frame(rows)
+    tasks = chosen.tasks(plan)
+    if not tasks:
+        raise InputError(f"experiment '{chosen.name}': tasks() returned no tasks")
+    rows = _collect(tasks, folder / chosen.name, workers)
+    results = frame(rows, (task.label for task in tasks))
     written = _write(chosen, results, folder / chosen.name)
-    if chosen.table is not None:
-        _print_table(console, chosen.table(results))
+    if chosen.tables is not None:
+        for title, table in chosen.tables(results).items():
+            _print_table(console, title, table)
     claims = chosen.claims(results)
     _print_claims(console, claims)
     console.print("written: " + ", ".join(str(path) for path in written), soft_wrap=True)
@@ -71,37 +76,33 @@ def command(
         sys.exit(1)
 
 
-def _collect(
-    experiment: Experiment, plan: Plan, folder: Path, workers: int | None
-) -> Sequence[Row]:
+def _collect(tasks: Sequence[Task], folder: Path, workers: int | None) -> Sequence[Row]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich import progress
 
     from migsim.collect import collect
     from migsim.store import Store
 
-    tasks = experiment.tasks(plan)
-    if not tasks:
-        raise InputError(f"experiment '{experiment.name}': tasks() returned no tasks")
     columns = (
-        TextColumn("migrations"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.speed:.1f}/s", justify="right"),
-        TimeRemainingColumn(),
+        progress.TextColumn("migrations"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
     )
-    with Store(folder) as store, Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task("", total=len(tasks))
+    screen = Console(stderr=True)
+    with Store(folder) as store, progress.Progress(*columns, console=screen) as bar:
+        line = bar.add_task("", total=len(tasks), rate="")
+
+        def show(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(line, completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
+
         before = len(store.rows)
-        rows = collect(
-            tasks,
-            store,
-            workers=workers,
-            progress=lambda done, total: bar.update(line, completed=done, total=total),
-        )
-        new = len(store.rows) - before
-    if new < len(rows):
-        Console(stderr=True).print(f"{len(rows) - new} of {len(rows)} results were there already")
+        rows = collect(tasks, store, workers=workers, progress=show)
+        old = len({row.key for row in rows}) - (len(store.rows) - before)
+    if old:
+        screen.print(f"{old} of {len(rows)} results were there already")
     return rows
 
 
@@ -109,7 +110,6 @@ def _write(experiment: Experiment, results: pd.DataFrame, folder: Path) -> list[
     """Write the table as CSV in task order, and the figure as PNG and SVG."""
     import matplotlib as mpl
 
-    mpl.use("agg")
     # No dates and no random ids in the files: the same results give the same bytes.
     mpl.rcParams["svg.hashsalt"] = "migsim"
     paths = [folder / f"{experiment.name}.{ending}" for ending in ("csv", "png", "svg")]
@@ -120,16 +120,21 @@ def _write(experiment: Experiment, results: pd.DataFrame, folder: Path) -> list[
     return paths
 
 
-def _print_table(console: Console, table: pd.DataFrame) -> None:
+def _print_table(console: Console, title: str, table: pd.DataFrame) -> None:
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, header_style="dim")
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name in table.columns:
         numeric = table[name].dtype.kind in "if"
         shown.add_column(str(name), justify="right" if numeric else "left")
     for _, row in table.iterrows():
-        shown.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+        shown.add_row(*(_number(value) if isinstance(value, float) else str(value) for value in row))
     console.print(shown)
+    console.print()
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _print_claims(console: Console, claims: Sequence[Claim]) -> None:

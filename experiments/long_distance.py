@@ -1,0 +1,135 @@
+"""What does distance do to each algorithm, from one site to a round trip of 100 ms?
+
+The same guests over 1 Gbit/s at the round trips of a LAN, a metropolitan network, New York to
+London, and 100 ms. With the network of this version distance means slow start and the latency of
+page requests; loss, buffers and queues are not modelled yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migsim import Task
+from migsim.experiment import Claim, Plan, with_lost_time
+from migsim.plotting import Panel, line_panels, matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+LINKS = ("gigabit", "metro", "transatlantic", "long_distance")
+ALGORITHMS = (
+    "stop_and_copy", "precopy", "delta", "vmotion", "hybrid", "postcopy", "clairvoyant",
+)  # fmt: skip
+GUESTS: dict[str, tuple[str, dict[str, object]]] = {
+    "Redis (recorded)": ("trace", {"file": "redis"}),
+    "C++ compiler (recorded)": ("trace", {"file": "cc1"}),
+    "hot and cold": ("hotcold", {"working_set": "512MiB", "rate": "50MB/s"}),
+}
+QUICK = ("Redis (recorded)",)
+
+
+def tasks(plan: Plan) -> list[Task]:
+    """Return every algorithm on every guest of 1 GiB over every distance."""
+    return [
+        Task(
+            algorithm=algorithm,
+            workload=workload,
+            workload_args=arguments,
+            link=link,
+            memory="1GiB",
+            seed=seed,
+            label=name,
+        )
+        for name, (workload, arguments) in GUESTS.items()
+        if name in QUICK or not plan.quick
+        for link in LINKS
+        for seed in range(plan.seeds)
+        for algorithm in ALGORITHMS + plan.algorithms
+    ]
+
+
+def _with_distance(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results with the round trip in ms and the guest time lost."""
+    return with_lost_time(results).assign(rtt_ms=1e3 * results["link.rtt"])
+
+
+def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the means over the seeds at the greatest distance, guests by algorithms."""
+    runs = _with_distance(results)
+    far = runs[runs["rtt_ms"] == runs["rtt_ms"].max()]
+    return {
+        "total time at 100 ms (s)": matrix(far, "total_seconds"),
+        "downtime at 100 ms (ms)": matrix(far, "downtime_seconds", 1e3),
+        "guest time lost at 100 ms (ms)": matrix(far, "lost_seconds", 1e3),
+    }
+
+
+def claims(results: pd.DataFrame) -> list[Claim]:
+    """Return what the results must bear out."""
+    runs = _with_distance(results)
+    ours = runs[runs["algorithm"].isin(ALGORITHMS)]
+    key = ["label", "rtt_ms", "seed"]
+    by = {name: ours[ours["algorithm"] == name].set_index(key) for name in ALGORITHMS}
+    bound, post, hybrid = by["clairvoyant"], by["postcopy"], by["hybrid"]
+    near, far = ours["rtt_ms"].min(), ours["rtt_ms"].max()
+    slower = ours.groupby("algorithm")["total_seconds"]
+    extra = (
+        ours[ours["rtt_ms"] == far].groupby("algorithm")["total_seconds"].mean()
+        - ours[ours["rtt_ms"] == near].groupby("algorithm")["total_seconds"].mean()
+    )
+    faulted = post[post["faults"] > 0]
+    latency = faulted["fault_mean_seconds"] / faulted["link.rtt"]
+    distant = latency[latency.index.get_level_values("rtt_ms") >= 10]
+    least = min(
+        float((by[name][column] / bound[column]).min())
+        for name in ALGORITHMS
+        for column in ("total_seconds", "downtime_seconds", "bytes_sent")
+    )
+    stall = post["stalled_seconds"] - hybrid["stalled_seconds"]
+    return [
+        Claim(
+            "every migration completes, and no page is stale at the destination",
+            bool((ours["status"] == "completed").all()),
+            f"{len(ours)} migrations",
+        ),
+        Claim(
+            "no algorithm beats the clairvoyant bound",
+            least >= 1 - 1e-9,
+            f"least ratio {least:.4f}",
+        ),
+        Claim(
+            "without loss, 100 ms cost every algorithm less than 5 s of total time",
+            bool((extra < 5).all()) and len(slower) > 0,
+            f"{extra.min():.2f} to {extra.max():.2f} s more than on a LAN",
+        ),
+        Claim(
+            "a fault waits for about a round trip: distance is what post-copy pays for",
+            bool((latency >= 0.5).all() and (distant <= 1.25).all()),
+            f"mean latency {distant.min():.2f} to {distant.max():.2f} round trips",
+        ),
+        Claim(
+            "one round of pre-copy before the switch spares the guest most of post-copy's stalls "
+            "at any distance",
+            bool((stall.groupby("rtt_ms").mean() > 0).all()),
+            ", ".join(f"{rtt:g} ms: {value:.2f} s less" for rtt, value in
+                      stall.groupby("rtt_ms").mean().items()),  # fmt: skip
+        ),
+    ]
+
+
+def figure(results: pd.DataFrame) -> Figure:
+    """Return total time, downtime and lost guest time against the round trip."""
+    panels = [
+        Panel("total_seconds", "total time (s)"),
+        Panel("downtime_seconds", "downtime (s)", log=True),
+        Panel("lost_seconds", "guest time lost (s)", log=True),
+    ]
+    return line_panels(
+        _with_distance(results),
+        panels,
+        x="rtt_ms",
+        x_title="round trip (ms)",
+        rows="label",
+        title="Migrating a 1 GiB guest over 1 Gbit/s and distance",
+    )

@@ -1,0 +1,228 @@
+"""One look for all figures: each algorithm has its label, colour and marker everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from migsim.stats import mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+__all__ = ["Look", "Panel", "dot_panels", "line_panels", "look_of", "matrix", "ordered"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an algorithm is drawn, and what it is called in a narrow table."""
+
+    label: str
+    short: str
+    colour: str
+    marker: str
+
+
+# Okabe and Ito's colour-blind safe palette; the markers tell them apart in grey.
+_LOOKS = {
+    "stop_and_copy": Look("stop-and-copy", "stop", "#7f7f7f", "s"),
+    "precopy": Look("pre-copy", "pre", "#0072b2", "o"),
+    "delta": Look("delta pre-copy", "delta", "#56b4e9", "D"),
+    "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
+    "hybrid": Look("hybrid", "hybrid", "#e69f00", "P"),
+    "postcopy": Look("post-copy", "post", "#d55e00", "v"),
+    "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|"),
+}
+_OTHERS = ("#cc79a7", "#b2a100", "#882255", "#44aa99")
+_OTHER_MARKERS = ("X", "*", "<", ">")
+
+
+def look_of(algorithm: str, algorithms: Sequence[str] = ()) -> Look:
+    """Return the look of an algorithm; one that is not ours gets one by its place in the list."""
+    if algorithm in _LOOKS:
+        return _LOOKS[algorithm]
+    others = sorted(name for name in algorithms if name not in _LOOKS)
+    place = others.index(algorithm) % len(_OTHERS) if algorithm in others else 0
+    name = algorithm.rpartition(":")[2]
+    return Look(name, name, _OTHERS[place], _OTHER_MARKERS[place])
+
+
+def matrix(results: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
+    """Return the means of a measurement: a row for each label, a column for each algorithm."""
+    algorithms = ordered(results["algorithm"].unique())
+    means = results.groupby(["label", "algorithm"], sort=False)[column].mean().unstack() * scale
+    short = {name: look_of(name, algorithms).short for name in algorithms}
+    labels = list(dict.fromkeys(results["label"]))
+    return means.loc[labels, algorithms].rename(columns=short).reset_index(names="")
+
+
+def ordered(algorithms: Iterable[str]) -> list[str]:
+    """Return the algorithms in the order of all figures: ours from plain to bound, then others."""
+    names = set(algorithms)
+    known = [name for name in _LOOKS if name in names]
+    return known + sorted(names - set(known))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One measurement to be drawn.
+
+    Attributes:
+        column: the column of the results.
+        title: what it is, with its unit.
+        scale: multiplies the values, such as 1e-9 for bytes in GB.
+        log: whether the axis is logarithmic.
+    """
+
+    column: str
+    title: str
+    scale: float = 1.0
+    log: bool = False
+
+
+def _style() -> None:
+    import matplotlib as mpl
+    import seaborn as sns
+
+    sns.set_theme(context="paper", style="ticks", font_scale=1.1)
+    mpl.rcParams["axes.grid"] = True
+    mpl.rcParams["grid.color"] = "0.92"
+
+
+def _scale(axis: Axis, panel: Panel) -> None:
+    """Make an axis logarithmic with plain numbers, or let it start at zero."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_data_interval()
+    name = axis.axis_name
+    if not panel.log or low <= 0:
+        getattr(axis.axes, f"set_{name}lim")(0, 1.08 * high)
+        return
+    getattr(axis.axes, f"set_{name}scale")("log")
+    narrow = high / low < 100
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _error_bar(axes: Axes, x: float, y: float, span: tuple[float, float], look: Look, *, along_x: bool) -> None:
+    low, high = span
+    ends = {"xerr": [[low], [high]]} if along_x else {"yerr": [[low], [high]]}
+    axes.errorbar(
+        [x], [y], **ends, fmt=look.marker, color=look.colour, markersize=6, capsize=2,
+        markeredgewidth=2.0 if look.marker == "|" else 0.5, linewidth=1,
+        markeredgecolor=look.colour if look.marker == "|" else "white", zorder=3,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def _legend(figure: Figure, algorithms: Sequence[str], columns: int) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for name in algorithms:
+        look = look_of(name, algorithms)
+        handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle="none",
+                              markeredgewidth=2.0 if look.marker == "|" else 0.5,
+                              label=look.label))  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def dot_panels(results: pd.DataFrame, panels: Sequence[Panel], *, rows: str, title: str) -> Figure:
+    """Return a figure with a line for each value of the column ``rows`` and a panel a measurement.
+
+    A mark is the mean over the seeds, with the 95 % interval where it is wider than the mark.
+    """
+    from matplotlib.figure import Figure
+
+    _style()
+    algorithms = ordered(results["algorithm"].unique())
+    names = list(results[rows].unique())
+    size = (2.7 * len(panels) + 1.6, 0.52 * len(names) + 1.7)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        for place, name in enumerate(names):
+            for k, algorithm in enumerate(algorithms):
+                chosen = results[(results[rows] == name) & (results["algorithm"] == algorithm)]
+                if chosen.empty:
+                    continue
+                interval = mean_interval(chosen[panel.column] * panel.scale)
+                offset = (k - (len(algorithms) - 1) / 2) * 0.8 / len(algorithms)
+                span = (interval.mean - interval.low, interval.high - interval.mean)
+                if panel.log and span[0] >= interval.mean:
+                    span = (0.9 * interval.mean, span[1])
+                _error_bar(axes, interval.mean, place + offset, span,
+                           look_of(algorithm, algorithms), along_x=True)  # fmt: skip
+        axes.set_title(panel.title, fontsize="medium")
+        _scale(axes.xaxis, panel)
+        for place in range(len(names) - 1):
+            axes.axhline(place + 0.5, color="0.85", linewidth=0.8, zorder=0)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    grid[0].set_yticks(range(len(names)), names)
+    grid[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.suptitle(title, fontsize="large", fontweight="bold")
+    _legend(figure, algorithms, min(len(algorithms), 7))
+    return figure
+
+
+def line_panels(
+    results: pd.DataFrame,
+    panels: Sequence[Panel],
+    *,
+    x: str,
+    x_title: str,
+    rows: str,
+    title: str,
+) -> Figure:
+    """Return a grid of line plots: a row for each value of ``rows``, a column a measurement.
+
+    Lines are means over the seeds against ``x``, with 95 % intervals.
+    """
+    from matplotlib.figure import Figure
+
+    _style()
+    algorithms = ordered(results["algorithm"].unique())
+    names = list(results[rows].unique())
+    size = (3.2 * len(panels) + 0.4, 2.2 * len(names) + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(names), len(panels), sharex=True, squeeze=False)
+    for i, name in enumerate(names):
+        for j, panel in enumerate(panels):
+            axes = grid[i][j]
+            _lines(axes, results[results[rows] == name], panel, x, algorithms)
+            if i == 0:
+                axes.set_title(panel.title, fontsize="medium")
+            if i == len(names) - 1:
+                axes.set_xlabel(x_title)
+            if j == 0:
+                axes.set_ylabel(name)
+    figure.suptitle(title, fontsize="large", fontweight="bold")
+    _legend(figure, algorithms, min(len(algorithms), 7))
+    return figure
+
+
+def _lines(
+    axes: Axes, results: pd.DataFrame, panel: Panel, x: str, algorithms: Sequence[str]
+) -> None:
+    places = sorted(results[x].unique())
+    for k, algorithm in enumerate(algorithms):
+        chosen = results[results["algorithm"] == algorithm]
+        look = look_of(algorithm, algorithms)
+        # A little apart, so that equal values do not hide one another.
+        offset = (k - (len(algorithms) - 1) / 2) * 0.08
+        means = []
+        for place, value in enumerate(places):
+            interval = mean_interval(chosen[chosen[x] == value][panel.column] * panel.scale)
+            means.append(interval.mean)
+            span = (interval.mean - interval.low, interval.high - interval.mean)
+            if panel.log and span[0] >= interval.mean:
+                span = (0.9 * interval.mean, span[1])
+            _error_bar(axes, place + offset, interval.mean, span, look, along_x=False)
+        axes.plot([p + offset for p in range(len(places))], means, color=look.colour, linewidth=1)
+    axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
+    _scale(axes.yaxis, panel)
