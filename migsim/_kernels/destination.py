@@ -189,7 +189,8 @@ def _events(
         before = min(arrival, horizon)
         if not _skip_hits(s, v, vcpus.size, before, pages, times, missing):
             return NEED_ACCESSES
-        if v.time < before:
+        # Only now is it known when this vCPU faults; another may fault sooner, so look again.
+        if v.time <= soonest and v.time < before:
             page = pages[v.next - s.buffer_first]
             if page < 0:
                 page = ~page
