@@ -49,6 +49,7 @@ class Flow:
         segment: the part of the curve that ``stream`` lies in.
         shift: how far departures have fallen behind the curve, for want of data.
         window: bytes that may be in flight at the start of this busy period.
+        used: how many of them were in flight already when it started.
         finished: bytes sent in earlier busy periods.
     """
 
@@ -58,13 +59,14 @@ class Flow:
     segment: int = 0
     shift: float = 0.0
     window: float = field(init=False)
+    used: int = 0
     finished: int = 0
     curve: Curve = field(init=False)
 
     def __post_init__(self) -> None:
         self.ready += self.link.rtt  # SYN, SYN-ACK; data goes with the final ACK
         self.window = float(self.link.initial_window * self.link.segment)
-        self.curve = self._draw(self.ready)
+        self.curve = self._draw(self.ready, int(self.window), self.ready + self.link.rtt)
 
     def copy(self) -> Flow:
         """Return an independent flow in the same state."""
@@ -78,16 +80,28 @@ class Flow:
     def begin(self, now: float) -> float:
         """Return when the next byte can leave, given that the sender has data from ``now`` on.
 
-        After a pause this starts a new busy period. A pause longer than the retransmission
-        time-out halves the window for each time-out that passed, down to the initial window, as
-        Linux does (tcp_slow_start_after_idle, RFC 2861).
+        After a pause this starts a new busy period. While acknowledgements of the last window are
+        under way, only the rest of that window can leave; they let the window grow by what they
+        acknowledge. A pause longer than the retransmission time-out halves it for each time-out
+        that passed, down to the initial window, as Linux does (tcp_slow_start_after_idle,
+        RFC 2861).
         """
         if now <= self.ready:
             return self.ready
-        self.window = self._decayed(self._grown(), now - self.ready)
+        k = self._round()
+        window = self.window * 2.0**k
+        used = self.stream - int(self.curve.bytes[k]) + (self.used if k == 0 else 0)
+        growing = k + 1 < self.curve.bytes.size
+        acknowledged = float(self.curve.at[k + 1]) + self.shift if growing else now
+        if now < acknowledged:
+            self.window, self.used = window, used
+        else:
+            full = max(window, self.link.goodput * self.link.rtt)
+            self.window = self._decayed(min(window + used, full), now - self.ready)
+            self.used, acknowledged = 0, now + self.link.rtt
         self.finished += self.stream
         self.stream, self.segment, self.shift, self.ready = 0, 0, 0.0, now
-        self.curve = self._draw(now)
+        self.curve = self._draw(now, int(self.window) - self.used, acknowledged)
         return now
 
     def transmit(self, now: float, size: int) -> float:
@@ -98,27 +112,30 @@ class Flow:
             self.ready = max(self.ready, self.curve.departure(self.stream) + self.shift)
         return self.ready
 
-    def _draw(self, start: float) -> Curve:
+    def _draw(self, start: float, room: int, acknowledged: float) -> Curve:
         """Return the curve from ``start`` on: the window doubles each round trip (RFC 5681).
 
-        Each window leaves at the rate of the link; then the sender waits for the first
-        acknowledgement. Once a window lasts a whole round trip the link is never idle again.
+        ``room`` bytes may leave before the first acknowledgement comes. Each window leaves at the
+        rate of the link; then the sender waits for the first acknowledgement. Once a window lasts
+        a whole round trip the link is never idle again.
         """
         pace = 1.0 / self.link.goodput
         at, sent, window = [start], [0], self.window
         while window * pace < self.link.rtt and sent[-1] < 2**60:
-            at.append(at[-1] + self.link.rtt)
-            sent.append(sent[-1] + int(window))
+            if len(at) == 1:
+                at.append(max(acknowledged, start + room * pace))
+                sent.append(room)
+            else:
+                at.append(at[-1] + self.link.rtt)
+                sent.append(sent[-1] + int(window))
             window *= 2.0
         return Curve(
             np.array(at, np.float64), np.array(sent, np.int64), np.full(len(at), pace, np.float64)
         )
 
-    def _grown(self) -> float:
-        """Return the window at the end of this busy period."""
-        rounds = max(0, int(np.searchsorted(self.curve.bytes, self.stream, side="left")) - 1)
-        full = max(self.link.goodput * self.link.rtt, self.link.segment)
-        return float(min(self.window * 2.0**rounds, max(full, self.window)))
+    def _round(self) -> int:
+        """Return the segment of the curve that the last byte of the stream lies in."""
+        return max(0, int(np.searchsorted(self.curve.bytes, self.stream, side="left")) - 1)
 
     def _decayed(self, window: float, idle: float) -> float:
         timeout = self.link.rtt + 0.2  # Linux adds at least 200 ms to the smoothed round trip
