@@ -146,11 +146,16 @@ class Migration:
         to begin with (the order is cyclic), ``until`` a time and ``max_bytes`` an amount of stream
         bytes after which no further page starts. ``skip_redirtied`` leaves out pages that are in
         the dirty log again when their turn comes (Xen's peek). Raises RuntimeError once the guest
-        is at the destination.
+        is at the destination, and ValueError for pages that the guest does not have.
         """
         self._act()
         if self._destination is not None:
             raise RuntimeError("send() after resume(): use push()")
+        if pages.size != self.vm.pages or not 0 <= start <= self.vm.pages:
+            raise ValueError(
+                f"send() of pages of {pages.size} from page {start}: "
+                f"the guest has {self.vm.pages} pages"
+            )
         if self.guest_is == "source" and not self._round_open:
             self._round += 1
             self._round_open = True
@@ -279,6 +284,12 @@ class Migration:
         before, zeros = int(self._sent_by_kind[:, 0].sum()), self._destination.zero_pages
         chosen = Push(background, demand, prepaging)
         if order is not None:
+            order = np.ascontiguousarray(order, np.int64)
+            if order.size and not 0 <= order.min() <= order.max() < self.vm.pages:
+                raise ValueError(
+                    f"push() in an order with pages {order.min()} to {order.max()}: "
+                    f"the guest has {self.vm.pages} pages"
+                )
             chosen = dataclasses.replace(chosen, order=order)
         self._advance(self._now, push=chosen, until=until)
         self._log(

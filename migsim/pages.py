@@ -36,7 +36,9 @@ class Pages:
 
     @classmethod
     def range(cls, start: int, stop: int, *, size: int) -> Pages:
-        """Return the pages ``start`` to ``stop - 1``."""
+        """Return the pages ``start`` to ``stop - 1``. Raises ValueError where they do not exist."""
+        if not 0 <= start <= size or not stop <= size:
+            raise ValueError(f"pages {start} to {stop} of {size}")
         result = cls.none(size)
         words = result.words
         full = slice(-(-start // _WORD), max(stop // _WORD, -(-start // _WORD)))
@@ -49,8 +51,13 @@ class Pages:
 
     @classmethod
     def of(cls, indices: Iterable[int] | Integers, *, size: int) -> Pages:
-        """Return the set of the given page numbers, in any order, repeats allowed."""
+        """Return the set of the given page numbers, in any order, repeats allowed.
+
+        Raises ValueError for a page that does not exist.
+        """
         chosen = np.fromiter(indices, np.int64) if not isinstance(indices, np.ndarray) else indices
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < size:
+            raise ValueError(f"pages {chosen.min()} to {chosen.max()} of {size}")
         result = cls.none(size)
         bits = np.uint64(1) << (chosen % _WORD).astype(np.uint64)
         np.bitwise_or.at(result.words, chosen // _WORD, bits)
@@ -78,6 +85,8 @@ class Pages:
         return len(self) > 0
 
     def __contains__(self, page: int) -> bool:
+        if not 0 <= page < self.size:
+            return False
         word = int(self.words[page // _WORD])
         return bool(word >> (page % _WORD) & 1)
 
