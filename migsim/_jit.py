@@ -34,7 +34,7 @@ def kernel_cache_directory() -> Path:
     if base is None:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     digest = hashlib.sha256(f"{sys.version_info} {numba.__version__} {np.__version__}".encode())
-    for source in sorted((Path(__file__).parent / "_kernels").glob("*.py")):
+    for source in [Path(__file__), *sorted((Path(__file__).parent / "_kernels").glob("*.py"))]:
         digest.update(source.name.encode())
         digest.update(source.read_bytes())
     return Path(base) / f"migsim-kernels-{digest.hexdigest()[:16]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction as Exact
 from typing import Annotated, Literal, NamedTuple
 
 from migsim.errors import InputError
@@ -66,28 +67,34 @@ _EXPECTED: dict[Dimension, str] = {
     "memory share": "a size such as '1GiB', or a share of the memory such as '25%'",
 }
 
-_DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+_DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _TIMES = {
-    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0,
+    "ns": Exact(1, 10**9), "us": Exact(1, 10**6), "µs": Exact(1, 10**6), "ms": Exact(1, 1000),
+    "s": Exact(1), "min": Exact(60), "h": Exact(3600),
 }  # fmt: skip
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
+_NUMBER = re.compile(
+    r"\s*([+-]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*(.*?)\s*"
+)
 
 
-def _unit_table() -> dict[str, tuple[float, str]]:
-    table = {"": (1.0, ""), "%": (0.01, "%")}
+def _unit_table() -> dict[str, tuple[Exact, str]]:
+    # Exact factors, so that 2.3MB, 2300kB and 2300000 are one number and give one key.
+    table = {"": (Exact(1), ""), "%": (Exact(1, 100), "%")}
     table.update({name: (factor, "s") for name, factor in _TIMES.items()})
     for prefix, factor in (_DECIMAL | _BINARY).items():
-        table[prefix + "B"] = (factor, "B")
-        table[prefix + "B/s"] = (factor, "B/s")
+        table[prefix + "B"] = (Exact(factor), "B")
+        table[prefix + "B/s"] = (Exact(factor), "B/s")
         for bit in ("bit/s", "b/s", "bps"):
-            table[prefix + bit] = (factor / 8, "B/s")
-    table.update({prefix: (factor, "") for prefix, factor in _DECIMAL.items() if prefix})
+            table[prefix + bit] = (Exact(factor, 8), "B/s")
+    table.update({prefix: (Exact(factor), "") for prefix, factor in _DECIMAL.items() if prefix})
     return table
 
 
 _UNITS = _unit_table()
+
+_LARGEST = 10**300
 
 # Which written units each dimension takes; "" is the plain number in the base unit.
 _ACCEPTS: dict[Dimension, tuple[str, ...]] = {
@@ -123,14 +130,17 @@ def parse(
         raise InputError(f"got '{text}', expected {wanted}")
     if match is None or match[2] not in _UNITS:
         raise InputError(f"got '{text}', expected {wanted}")
-    value = float(match[1])
+    number = Exact(match[1])
     factor, unit = _UNITS[match[2]]
     ambiguous = dimension in {"size", "memory share", "byte rate", "time"} and not unit and match[2]
     if unit not in _ACCEPTS[dimension] or ambiguous:
         raise InputError(f"got '{text}', expected {wanted}")
-    if value < 0 and dimension != "number":
+    if number < 0 and dimension != "number":
         raise InputError(f"got '{text}', which is negative; expected {wanted}")
-    value = value / round(1 / factor) if factor < 1 and unit in {"s", "%"} else value * factor
+    exact = number * factor
+    if abs(exact) > _LARGEST:
+        raise InputError(f"got '{text}', which is too large; expected {wanted}")
+    value = float(exact)
     if dimension == "page rate" and unit == "B/s":
         if page_size is None:
             raise InputError(f"got '{text}', expected plain pages per second here")
@@ -141,10 +151,10 @@ def parse(
         if unit == "%":
             if memory is None or value > 1:
                 raise InputError(f"got '{text}', expected a size such as '1GiB'")
-            return int(value * memory)
-        if value != int(value):
+            return int(exact * memory)
+        if exact.denominator != 1:
             raise InputError(f"got '{text}', which is no whole number of bytes")
-        return int(value)
+        return int(exact)
     return value
 
 
