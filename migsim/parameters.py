@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -106,8 +107,27 @@ def read_parameters(function: Callable[..., Any], *, skip: int) -> tuple[Paramet
     positional = [p for p in listed if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     if len(positional) < skip:
         raise InputError(f"{name}{signature}: expected {skip} positional parameters before others")
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = _hints(function)
     return tuple(_describe(p.name, hints.get(p.name), p.default) for p in listed[skip:])
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations, without those that name what is imported for type checkers only."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError:
+        space = getattr(function, "__globals__", {})
+        hints = {}
+        for name, written in getattr(function, "__annotations__", {}).items():
+            try:
+                hints[name] = typing.get_type_hints(
+                    types.SimpleNamespace(__annotations__={name: written}),
+                    globalns=space,
+                    include_extras=True,
+                )[name]
+            except NameError:
+                continue
+        return hints
 
 
 def convert_text(parameter: Parameter, text: str, context: Context) -> Scalar:
@@ -148,11 +168,11 @@ def _convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
         return None
     if isinstance(value, bool) and parameter.type is bool:
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, Integral | Real) and not isinstance(value, bool):
+        value = int(value) if isinstance(value, Integral) else float(value)
         if parameter.type in {int, float}:
-            if not math.isnan(value):
-                # By way of the text, so that a number meets the same checks as on a command line.
-                convert_text(parameter, repr(value), context)
+            # By way of the text, so that a number meets the same checks as on a command line.
+            convert_text(parameter, repr(value), context)
             return _as_number(parameter, value, value)
         if parameter.type is str and not parameter.choices:
             return str(value)
@@ -184,5 +204,8 @@ def convert_all(
         elif parameter.required:
             raise InputError(f"{where}: parameter '{name}' has no default and was not given")
         else:
-            values[name] = parameter.default
+            default = parameter.default
+            # 1 and 1.0 are one value of a float parameter, and must give one key.
+            whole = isinstance(default, int) and not isinstance(default, bool)
+            values[name] = float(default) if whole and parameter.type is float else default
     return values
