@@ -27,8 +27,9 @@ class AccessWindow:
         self.pages: Integers = np.empty(0, np.int64)
         self.times: Floats = np.empty(0, np.float64)
 
-    def move(self, first: int, count: int = BLOCK) -> None:
-        """Hold ``count`` accesses from ``first`` on."""
+    def move(self, first: int, count: int | None = None) -> None:
+        """Hold ``count`` accesses from ``first`` on, `BLOCK` by default."""
+        count = self.BLOCK if count is None else count
         if self.pages.size != count:
             self.pages = np.empty(count, np.int64)
             self.times = np.empty(count, np.float64)

@@ -43,13 +43,14 @@ class Push:
     Attributes:
         background: push pages that nobody has asked for.
         demand: the destination requests the pages that its guest waits for.
-        prepaging: where the push goes on after a fault.
+        prepaging: where the push goes on after a fault; None leaves it as it was, so that a wait
+            between two pushes does not make the second one forget where it was.
         order: page numbers to push first, int64, before any pivot.
     """
 
     background: bool = True
     demand: bool = True
-    prepaging: Prepaging = "forward"
+    prepaging: Prepaging | None = None
     order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
 
 
@@ -204,9 +205,9 @@ class Destination:
                 break
         self._flush_latencies()
 
-    def _set_prepaging(self, prepaging: Prepaging) -> None:
+    def _set_prepaging(self, prepaging: Prepaging | None) -> None:
         """Set up the pivots, unless the push goes on where it stopped."""
-        if prepaging == self._prepaging:
+        if prepaging is None or prepaging == self._prepaging:
             return
         self._prepaging = prepaging
         count = _PIVOTS[prepaging]

@@ -413,9 +413,10 @@ class Migration:
         zero_pages: int = 0,
         faults: int = 0,
     ) -> None:
+        speeds = {"source": 1.0 / self._guest.clock.stretch, "paused": 0.0, "destination": 1.0}
         self.timeline.events.append(
             Event(
                 act, start, self._now, self._round, guest, pages, stream_bytes, zero_pages, faults,
-                1.0 / self._guest.clock.stretch,
+                speeds[guest],
             )
         )  # fmt: skip

@@ -30,7 +30,7 @@ class Event:
         stream_bytes: bytes that the act put into the stream, headers of pages included.
         zero_pages: zero pages among those sent.
         faults: accesses that had to wait for a page.
-        speed: guest seconds per second.
+        speed: guest seconds per second that throttling and pauses leave.
     """
 
     act: Act
