@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from migsim._jit import jit
     from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit
-    from migsim.build import make_workload, split_call, workload_files
+    from migsim.build import make_workload, split_call, split_outside, workload_files
     from migsim.codec import RAW, Codec, delta_codec
     from migsim.errors import InputError
     from migsim.machine import VirtualMachine
@@ -36,6 +36,7 @@ _HOMES = {
     "random_unit": "_kernels.draws",
     "make_workload": "build",
     "split_call": "build",
+    "split_outside": "build",
     "workload_files": "build",
     "RAW": "codec",
     "Codec": "codec",
@@ -82,6 +83,7 @@ __all__ = [
     "random_unit",
     "run",
     "split_call",
+    "split_outside",
     "trace_path",
     "workload_files",
 ]

@@ -13,12 +13,14 @@ from migsim.parameters import Context, Scalar, convert_all, read_parameters
 from migsim.registry import Plugin, find
 from migsim.workload import Workload
 
-__all__ = ["build_vm", "build_workload", "make_workload", "split_call", "workload_files"]
+__all__ = ["build_vm", "build_workload", "make_workload", "split_call", "split_outside", "workload_files"]
 
 
 def build_vm(given: Mapping[str, Any]) -> VirtualMachine:
     """Return the machine with the given attributes, as text or as numbers. Raises `InputError`."""
-    values = convert_all("virtual machine", read_parameters(VirtualMachine, skip=0), given, Context())
+    values = convert_all(
+        "virtual machine", read_parameters(VirtualMachine, skip=0), given, Context()
+    )
     return VirtualMachine(**values)  # type: ignore[arg-type]
 
 
@@ -58,12 +60,28 @@ def split_call(text: str) -> tuple[str, dict[str, str]]:
     if not rest.endswith(")"):
         raise InputError(f"got '{text}', expected name(key=value, ...)")
     parameters = {}
-    for part in filter(None, (piece.strip() for piece in rest[:-1].split(","))):
+    for part in filter(None, split_outside(rest[:-1], ",")):
         key, equals, value = part.partition("=")
         if not equals:
             raise InputError(f"got '{part}' in '{text}', expected key=value")
         parameters[key.strip()] = value.strip()
     return name.strip(), parameters
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Return the parts of ``text`` between separators that stand outside of all brackets.
+
+    >>> split_outside("mix(parts=uniform(rate=1, offset=2)), idle", ",")
+    ['mix(parts=uniform(rate=1, offset=2))', 'idle']
+    """
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
 
 
 def make_workload(text: str, vm: VirtualMachine, seed: int) -> Workload:

@@ -22,7 +22,16 @@ from migsim.errors import InputError, did_you_mean
 from migsim.network.link import PRESETS, Link
 from migsim.parameters import Parameter, read_parameters
 
-__all__ = ["Kind", "Plugin", "digest_of", "find", "from_function", "load_experiment", "names", "trace_path"]
+__all__ = [
+    "Kind",
+    "Plugin",
+    "digest_of",
+    "find",
+    "from_function",
+    "load_experiment",
+    "names",
+    "trace_path",
+]
 
 Kind = Literal["algorithm", "workload", "link", "experiment"]
 
@@ -41,6 +50,7 @@ class Plugin:
         parameters: its keyword parameters with defaults.
         summary: the first sentence of its documentation.
         digest: SHA-256 of its source file; empty for a link, whose parameters say everything.
+
     """
 
     kind: Kind
@@ -132,24 +142,29 @@ def _load(kind: Kind, place: str) -> ModuleType:
 
 
 def _load_file(path: Path, module_name: str) -> ModuleType:
-    """Import a file under a name of ours, once."""
+    """Import a file under a name of ours, and again once it has changed.
+
+    In a notebook a file is edited and run again; the key names the new source, so that must run.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     loaded = sys.modules.get(module_name)
-    if loaded is not None:
+    if loaded is not None and getattr(loaded, "_migsim_digest", digest) == digest:
         return loaded
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
+    module._migsim_digest = digest  # type: ignore[attr-defined]
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise _unloadable("file", str(path), error) from None
     return module
 
 
-def _unloadable(kind: str, place: str, error: Exception) -> InputError:
+def _unloadable(kind: str, place: str, error: BaseException) -> InputError:
     sentence = " ".join(str(error).split())
     return InputError(f"{kind} {place}: cannot be loaded: {type(error).__name__}: {sentence}")
 
@@ -163,9 +178,11 @@ def _plugin(kind: Kind, name: str, module: ModuleType, function: str) -> Plugin:
             if inspect.isfunction(value) and value.__module__ == module.__name__
         ]
         raise InputError(
-            f"{kind} '{name}': {module.__file__} has no function '{function}', "
+            f"{kind} '{name}': {module.__spec__.origin} has no function '{function}', "
             f"{did_you_mean(function, own)}"
         )
+    if not getattr(module, "__file__", None):
+        raise InputError(f"{kind} '{name}': module {module.__name__} has no source file")
     digest = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
     return from_function(kind, name, call, digest)
 

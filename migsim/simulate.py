@@ -29,6 +29,7 @@ class Outcome:
         result: the row.
         timeline: every act.
         fault_latencies: seconds of each post-copy fault, in order of wake-up.
+
     """
 
     result: Result
@@ -84,7 +85,7 @@ def execute(task: ResolvedTask) -> Outcome:
         task.algorithm.call(migration, **task.algorithm_args)
     except GaveUp as reason:
         status, error = "gave_up", str(reason)
-    except Exception:
+    except (Exception, SystemExit):
         status, error = "failed", traceback.format_exc()
     ledger = migration.close()
     breaches = ledger.breaches(task.link)

@@ -16,6 +16,7 @@ from migsim import (
     Workload,
     jit,
     make_workload,
+    split_outside,
     workload_files,
 )
 
@@ -90,12 +91,8 @@ class _Mix:
         self._resume = (first + pages.size, counts + taken)
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split("+")]
-
-
 def _files(text: str) -> list[Path]:
-    return [path for part in _split(text) for path in workload_files(part)]
+    return [path for part in split_outside(text, "+") for path in workload_files(part)]
 
 
 def mix(
@@ -110,6 +107,7 @@ def mix(
 
     Each part has a seed of its own, so that two parts of one kind differ.
     """
-    if not all(_split(parts)):
+    listed = split_outside(parts, "+")
+    if not all(listed):
         raise InputError(f"workload 'mix': parts is '{parts}', expected 'name(...) + name(...)'")
-    return _Mix([make_workload(text, vm, seed + k) for k, text in enumerate(_split(parts))])
+    return _Mix([make_workload(text, vm, seed + k) for k, text in enumerate(listed)])

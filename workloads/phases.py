@@ -9,7 +9,15 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 
-from migsim import InputError, NamesFiles, VirtualMachine, Workload, make_workload, workload_files
+from migsim import (
+    InputError,
+    NamesFiles,
+    VirtualMachine,
+    Workload,
+    make_workload,
+    split_outside,
+    workload_files,
+)
 from migsim.units import parse
 
 _CYCLES = 1 << 40
@@ -86,7 +94,7 @@ class _Schedule:
 
 
 def _split(text: str) -> list[str]:
-    return [entry.strip() for entry in text.split(";") if entry.strip()]
+    return [entry for entry in split_outside(text, ";") if entry]
 
 
 def _files(text: str) -> list[Path]:
