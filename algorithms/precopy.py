@@ -4,9 +4,7 @@ from migsim import Migration
 from migsim.units import Seconds
 
 
-def precopy(
-    migration: Migration, *, max_downtime: Seconds = 0.3, max_rounds: int = 30
-) -> None:
+def precopy(migration: Migration, *, max_downtime: Seconds = 0.3, max_rounds: int = 30) -> None:
     """Sends everything, then again what was written meanwhile, until the rest fits the downtime.
 
     Theimer et al., SOSP 1985; Clark et al., NSDI 2005, sec. 3.2 and 4. After ``max_rounds`` rounds

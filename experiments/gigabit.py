@@ -72,9 +72,7 @@ def claims(results: pd.DataFrame) -> list[Claim]:
     by = {name: ours[ours["algorithm"] == name].set_index(["label", "seed"]) for name in ALGORITHMS}
     bound = by["clairvoyant"]
     gaps = {
-        column: min(
-            float((by[name][column] / bound[column]).min()) for name in ALGORITHMS
-        )
+        column: min(float((by[name][column] / bound[column]).min()) for name in ALGORITHMS)
         for column in ("total_seconds", "downtime_seconds", "bytes_sent")
     }
     post, pre, delta = by["postcopy"], by["precopy"], by["delta"]

@@ -112,8 +112,10 @@ def claims(results: pd.DataFrame) -> list[Claim]:
             "one round of pre-copy before the switch spares the guest most of post-copy's stalls "
             "at any distance",
             bool((stall.groupby("rtt_ms").mean() > 0).all()),
-            ", ".join(f"{rtt:g} ms: {value:.2f} s less" for rtt, value in
-                      stall.groupby("rtt_ms").mean().items()),  # fmt: skip
+            ", ".join(
+                f"{rtt:g} ms: {value:.2f} s less"
+                for rtt, value in stall.groupby("rtt_ms").mean().items()
+            ),
         ),
     ]
 

@@ -13,12 +13,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
 
 __all__ = ["jit", "kernel_cache_directory"]
+
+_config: Any = numba.config
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +43,7 @@ def kernel_cache_directory() -> Path:
 
 
 def _interpreted(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the plain function, with the wrap-around of 64-bit hashes allowed as in compiled code."""
+    """Return the plain function; 64-bit hashes may wrap around in it as in compiled code."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -58,20 +60,20 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     parallelism is over tasks. With ``NUMBA_DISABLE_JIT=1`` the function stays interpreted, which
     is the readable twin that the tests compare with.
     """
-    if numba.config.DISABLE_JIT:
+    if _config.DISABLE_JIT:
         return _interpreted(function)
     # Helpers take many arrays, and passing those costs more than the helpers do: inlining them
     # makes the post-copy kernel three times as fast.
-    compiled = numba.njit(
+    compiled: Any = numba.njit(
         function, nogil=True, fastmath=False, error_model="numpy", forceinline=True
     )
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(kernel_cache_directory())
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(kernel_cache_directory())
     try:
         compiled.enable_caching()
     except RuntimeError:
         pass  # no writable cache folder: compile anew in every process
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
     result: Callable[P, R] = compiled
     return result

@@ -13,7 +13,14 @@ from migsim.parameters import Context, Scalar, convert_all, read_parameters
 from migsim.registry import Plugin, find
 from migsim.workload import Workload
 
-__all__ = ["build_vm", "build_workload", "make_workload", "split_call", "split_outside", "workload_files"]
+__all__ = [
+    "build_vm",
+    "build_workload",
+    "make_workload",
+    "split_call",
+    "split_outside",
+    "workload_files",
+]
 
 
 def build_vm(given: Mapping[str, Any]) -> VirtualMachine:

@@ -13,7 +13,7 @@ __all__ = ["Clock"]
 
 @dataclass
 class Clock:
-    """Maps guest seconds g to real (virtual-time) seconds: anchor_real + (g - anchor_guest) * stretch + lag.
+    """Maps guest seconds g to virtual time: anchor_real + (g - anchor_guest) * stretch + lag.
 
     Attributes:
         running: False while the guest is paused; guest time stands still then.

@@ -33,7 +33,7 @@ RAW = Codec("raw")
 
 
 def delta_codec(ratio: float, bytes_per_second: float) -> Codec:
-    """Return the size model of delta compression (Svärd et al., VEE 2011): a resend costs ``ratio``.
+    """Return the size model of delta compression: a resend costs ``ratio`` (Svärd, VEE 2011).
 
     Real programs of 100 ms intervals gave mean XBZRLE sizes from 2 % (a Redis guest) through 8 %
     (a compiler) to 30 % (SQLite) and 95 % (NumPy's FFT) of a page, so the ratio is a parameter

@@ -358,7 +358,9 @@ class Migration:
             accesses=self._guest.accesses + (destination.accesses if destination else 0),
             faults=destination.faults if destination else 0,
             requests=destination.requests if destination else 0,
-            latencies=np.concatenate([np.empty(0), *(destination.latencies if destination else ())]),
+            latencies=np.concatenate(
+                [np.empty(0), *(destination.latencies if destination else ())]
+            ),
             exposed=self._exposed if self._exposed is not None else self.nothing,
             missing=self.missing,
             sent_by_kind=self._sent_by_kind,

@@ -24,7 +24,7 @@ class Pages:
     __slots__ = ("_count", "size", "words")
 
     def __init__(self, words: Words, size: int) -> None:
-        """Take over ``words``: uint64 of shape (ceil(size / 64),), the bits beyond ``size`` clear."""
+        """Take over ``words``: uint64 (ceil(size / 64),), the bits beyond ``size`` clear."""
         self.words = words
         self.size = size
         self._count = -1

@@ -15,7 +15,15 @@ from typing import Any, Literal, TypeAlias
 from migsim.errors import InputError, did_you_mean
 from migsim.units import Dimension, Quantity, parse
 
-__all__ = ["Context", "NamesFiles", "Parameter", "Scalar", "convert_all", "convert_text", "read_parameters"]
+__all__ = [
+    "Context",
+    "NamesFiles",
+    "Parameter",
+    "Scalar",
+    "convert_all",
+    "convert_text",
+    "read_parameters",
+]
 
 Scalar: TypeAlias = bool | int | float | str | None
 """What a parameter's value can be; everything is printable as JSON."""
@@ -145,9 +153,7 @@ def convert_text(parameter: Parameter, text: str, context: Context) -> Scalar:
         if text.lower() not in words:
             raise InputError(f"got '{text}', expected true or false")
         return words[text.lower()]
-    value = parse(
-        text, parameter.dimension, page_size=context.page_size, memory=context.memory
-    )
+    value = parse(text, parameter.dimension, page_size=context.page_size, memory=context.memory)
     return _as_number(parameter, value, text)
 
 
@@ -168,7 +174,7 @@ def _convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
         return None
     if isinstance(value, bool) and parameter.type is bool:
         return value
-    if isinstance(value, Integral | Real) and not isinstance(value, bool):
+    if not isinstance(value, bool) and isinstance(value, Integral | Real):
         value = int(value) if isinstance(value, Integral) else float(value)
         if parameter.type in {int, float}:
             # By way of the text, so that a number meets the same checks as on a command line.

@@ -98,25 +98,37 @@ def _scale(axis: Axis, panel: Panel) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_data_interval()
-    name = axis.axis_name
+    is_x = axis is axis.axes.xaxis
     if not panel.log or low <= 0:
-        getattr(axis.axes, f"set_{name}lim")(0, 1.08 * high)
+        (axis.axes.set_xlim if is_x else axis.axes.set_ylim)(0, 1.08 * high)
         return
-    getattr(axis.axes, f"set_{name}scale")("log")
+    (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
     narrow = high / low < 100
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _error_bar(axes: Axes, x: float, y: float, span: tuple[float, float], look: Look, *, along_x: bool) -> None:
+def _error_bar(
+    axes: Axes, x: float, y: float, span: tuple[float, float], look: Look, *, along_x: bool
+) -> None:
     low, high = span
-    ends = {"xerr": [[low], [high]]} if along_x else {"yerr": [[low], [high]]}
+    reach = [[low], [high]]
+    is_bar = look.marker == "|"
     axes.errorbar(
-        [x], [y], **ends, fmt=look.marker, color=look.colour, markersize=6, capsize=2,
-        markeredgewidth=2.0 if look.marker == "|" else 0.5, linewidth=1,
-        markeredgecolor=look.colour if look.marker == "|" else "white", zorder=3,
-    )  # type: ignore[arg-type]  # fmt: skip
+        [x],
+        [y],
+        xerr=reach if along_x else None,
+        yerr=None if along_x else reach,
+        fmt=look.marker,
+        color=look.colour,
+        markersize=6,
+        capsize=2,
+        markeredgewidth=2.0 if is_bar else 0.5,
+        linewidth=1,
+        markeredgecolor=look.colour if is_bar else "white",
+        zorder=3,
+    )
 
 
 def _legend(figure: Figure, algorithms: Sequence[str], columns: int) -> None:

@@ -50,7 +50,6 @@ class Plugin:
         parameters: its keyword parameters with defaults.
         summary: the first sentence of its documentation.
         digest: SHA-256 of its source file; empty for a link, whose parameters say everything.
-
     """
 
     kind: Kind
@@ -178,12 +177,12 @@ def _plugin(kind: Kind, name: str, module: ModuleType, function: str) -> Plugin:
             if inspect.isfunction(value) and value.__module__ == module.__name__
         ]
         raise InputError(
-            f"{kind} '{name}': {module.__spec__.origin} has no function '{function}', "
+            f"{kind} '{name}': {module.__name__} has no function '{function}', "
             f"{did_you_mean(function, own)}"
         )
-    if not getattr(module, "__file__", None):
+    if not module.__file__:
         raise InputError(f"{kind} '{name}': module {module.__name__} has no source file")
-    digest = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+    digest = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
     return from_function(kind, name, call, digest)
 
 

@@ -29,7 +29,6 @@ class Outcome:
         result: the row.
         timeline: every act.
         fault_latencies: seconds of each post-copy fault, in order of wake-up.
-
     """
 
     result: Result

@@ -72,8 +72,8 @@ def read_rows(paths: Iterable[Path]) -> dict[str, Row]:
                 known = rows.setdefault(row.key, row)
                 if known.text != row.text:
                     raise InputError(
-                        f"{path}:{number}: task {row.key[:12]} has another result here than before; "
-                        "the same task must give the same result"
+                        f"{path}:{number}: task {row.key[:12]} has another result than before, "
+                        "but the same task must give the same result"
                     )
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
@@ -152,7 +152,7 @@ def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFr
     Parameters are named ``workload.rate``, ``link.rtt``, ``vm.vcpus``; the columns ``algorithm``,
     ``workload`` and ``link`` hold the names.
     """
-    import pandas as pd  # noqa: PLC0415 - slow to import
+    import pandas as pd
 
     records = []
     for row in rows:

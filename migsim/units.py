@@ -51,7 +51,7 @@ Seconds = Annotated[float, Quantity("time")]
 ByteRate = Annotated[float, Quantity("byte rate")]
 """Bytes per second; as text ``1Gbit/s``, ``125MB/s``."""
 PageRate = Annotated[float, Quantity("page rate")]
-"""Pages per second; as text ``20000``, ``20k``, or a byte rate that means that many pages' worth."""
+"""Pages per second; as text ``20000``, ``20k``, or a byte rate: that many pages' worth."""
 Fraction = Annotated[float, Quantity("fraction")]
 """A number from 0 to 1; as text ``0.2`` or ``20%``."""
 MemoryShare = Annotated[int, Quantity("memory share")]

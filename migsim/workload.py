@@ -1,4 +1,4 @@
-"""What a guest does to its memory: a deterministic sequence of accesses that can be entered anywhere.
+"""What a guest does to its memory: a deterministic sequence of accesses, entered anywhere.
 
 Access j depends only on the workload's parameters, its seed and j, never on a generator's state.
 So how time is cut cannot change the guest, every algorithm meets the same guest, and a throttled
@@ -51,7 +51,7 @@ class Steady:
     """Accesses at a constant rate, evenly spaced in guest time, their pages drawn by one rule."""
 
     def __init__(self, *, pages: int, rate: float, read_fraction: float, draw: Draw) -> None:
-        """Make ``rate`` page writes per second, and reads so that they are ``read_fraction`` of all.
+        """Make ``rate`` page writes per second, and reads that are ``read_fraction`` of all.
 
         Raises `InputError` for a ``read_fraction`` of 1, which no write rate can give.
         """

@@ -1,1 +1,1 @@
-"""Dirtying models, one a file: each a function (vm, seed, *, parameters) that returns a workload."""
+"""Dirtying models, one a file: each a function (vm, seed, *, parameters) of a workload."""

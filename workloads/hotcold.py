@@ -39,9 +39,10 @@ def hotcold(
     hot_fraction: Fraction = 0.1,
     hot_probability: Fraction = 0.9,
 ) -> Workload:
-    """Goes to the first ``hot_fraction`` of the working set with ``hot_probability``, else to the rest.
+    """Goes to the hot start of the working set with ``hot_probability``, else to the rest.
 
-    Within each class all pages are equally likely; at least one page is hot. ``working_set``
+    The first ``hot_fraction`` of the pages, one at least, is hot; within each class all pages are
+    equally likely. ``working_set``
     defaults to a quarter of the memory.
     """
     start, count = vm.region(working_set, offset)

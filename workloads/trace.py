@@ -31,11 +31,11 @@ def _shuffled(position: int, count: int, half: int, key: np.uint64) -> int:
     A four-round Feistel network over 2 ``half`` bits, walked until it hits the range (Black and
     Rogaway, CT-RSA 2002): any element of a random permutation without making the permutation.
     """
-    mask = np.int64((1 << half) - 1)
+    mask = (1 << half) - 1
     while True:
         left, right = position >> half, position & mask
         for step in range(4):
-            mixed = np.int64(random_bits(key, 4 * right + step) & np.uint64(mask))
+            mixed = int(np.int64(random_bits(key, 4 * right + step) & np.uint64(mask)))
             left, right = right, left ^ mixed
         position = (left << half) | right
         if position < count:
@@ -76,7 +76,7 @@ def _fill(
         within = entry - bounds[k]
         times[i] = starts[k] + (within + 0.5) * steps[k] + (number // total) * duration
         if np.floor((j + 1) * write_share) > number:
-            pages[i] = recorded[sources[k] + _shuffled(within, count, half, key)]
+            pages[i] = recorded[sources[k] + _shuffled(int(within), int(count), half, key)]
         else:
             pages[i] = ~np.int64(recorded[sources[k] + np.int64(random_unit(key, j) * count)])
 
@@ -176,7 +176,7 @@ class _Placed:
 
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, modified: int) -> Trace:
-    """Read a recording once for the many migrations of a sweep; ``modified`` tells versions apart."""
+    """Read a recording once for a whole sweep; ``modified`` tells its versions apart."""
     del modified
     return read_trace(path)
 

@@ -50,7 +50,8 @@ def _rank(seed: np.uint64, count: int, exponent: float, low: float, high: float)
     while True:
         y = low + random_unit(seed, attempt) * (high - low)
         x = _inverse(y, exponent)
-        k = min(max(np.int64(x + 0.5), 1), count)
+        k = int(x + 0.5)
+        k = 1 if k < 1 else count if k > count else k
         if y >= _integral(k + 0.5, exponent) - portable_exp(-exponent * portable_log(float(k))):
             return k
         attempt += 1
@@ -74,7 +75,7 @@ def _draw(
 
 
 def _scattering_stride(count: int) -> int:
-    """Return a number coprime to ``count`` near its golden section: neighbours in rank lie apart."""
+    """Return a number coprime to ``count`` near its golden section, to part neighbours in rank."""
     stride = max(1, int(count * 0.6180339887498949))
     while math.gcd(stride, count) != 1:
         stride += 1
@@ -92,7 +93,7 @@ def zipf(
     exponent: float = 0.99,
     scatter: bool = True,
 ) -> Workload:
-    """Picks the k-th most popular page of the working set with a chance proportional to k^-exponent.
+    """Picks the k-th most popular page of the working set with a chance like k^-exponent.
 
     0.99 is YCSB's exponent, 0 is uniform. ``scatter`` spreads popular pages over the working set,
     as a hash table does; without it they lie at its start. ``working_set`` defaults to a quarter

@@ -113,7 +113,9 @@ def _skip_hits(
 
 
 @jit
-def _land_page(s: Record, vcpus: Record, page: int, at: float, missing: Words, latency: Floats) -> None:
+def _land_page(
+    s: Record, vcpus: Record, page: int, at: float, missing: Words, latency: Floats
+) -> None:
     """Let a page arrive at the destination and wake whoever waits for it."""
     missing[page >> 6] &= ~bit_of(page)
     if s.blocked == 0:
@@ -261,9 +263,7 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
 
 
 @jit
-def _decision_time(
-    s: Record, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats
-) -> float:
+def _decision_time(s: Record, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats) -> float:
     """Return when the next page is chosen: when the socket buffer has room for it."""
     if s.queued_bytes == 0:
         return s.ready

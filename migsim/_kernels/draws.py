@@ -1,4 +1,4 @@
-"""Counter-based random draws: draw j depends on the seed and j alone, never on a generator's state."""
+"""Counter-based random draws: draw j depends on the seed and j alone, on no generator's state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["portable_exp", "portable_log", "random_bits", "random_unit", "stamp_
 
 @jit
 def random_bits(seed: np.uint64, counter: int) -> np.uint64:
-    """Return 64 random bits for ``counter`` under ``seed`` (SplitMix64, Steele et al., OOPSLA 2014)."""
+    """Return 64 random bits for ``counter`` (SplitMix64, Steele et al., OOPSLA 2014)."""
     z = seed + np.uint64(counter + 1) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

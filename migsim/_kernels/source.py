@@ -76,10 +76,10 @@ def run_source(
 
     ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
     times are guest seconds. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
-    what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags chunks
-    whose log is cleared when their first page is sent: of the pages that the last reading of the
-    log has ``taken``, for a page written since then is not known to anyone else. The curve gives the departure of stream byte b in segment i as
-    ``at[i] + (b - bytes[i]) * pace[i]``.
+    what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags the
+    chunks whose log is cleared when their first page is sent: of the pages that the last reading
+    of the log has ``taken``, for a page written since then is not known to anyone else. The curve
+    gives the departure of stream byte b in segment i as ``at[i] + (b - bytes[i]) * pace[i]``.
     """
     s = state[0]
     i = s.access

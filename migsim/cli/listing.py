@@ -28,7 +28,9 @@ def command(kind: str | None) -> None:
         entries = _entries(chosen)
         width = max((len(name) for name, _, _ in entries), default=0)
         for name, summary, parameters in entries:
-            console.print(f"{name:{width}}  {summary}" + (f"  [{parameters}]" if parameters else ""))
+            console.print(
+                f"{name:{width}}  {summary}" + (f"  [{parameters}]" if parameters else "")
+            )
         if kind is None:
             console.print()
 

@@ -15,7 +15,10 @@ _COMMANDS = {
     "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
     "list": ("migsim.cli.listing:command", "List algorithms, workloads, links or experiments."),
-    "trace": ("migsim.trace.cli:trace", "Record which pages a program dirties; describe recordings."),
+    "trace": (
+        "migsim.trace.cli:trace",
+        "Record which pages a program dirties; describe recordings.",
+    ),
 }
 
 

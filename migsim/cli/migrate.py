@@ -34,17 +34,31 @@ def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
 
 
 @click.command("migrate")
-@click.option("--algorithm", required=True, metavar="A", help="Name, FILE.py:function or module:function.")
-@click.option("--workload", required=True, metavar="W", help="Name, FILE.py:function or module:function.")
-@click.option("--link", required=True, metavar="L", help="Name of a preset, see 'migsim list links'.")
+@click.option(
+    "--algorithm", required=True, metavar="A", help="Name, FILE.py:function or module:function."
+)
+@click.option(
+    "--workload", required=True, metavar="W", help="Name, FILE.py:function or module:function."
+)
+@click.option(
+    "--link", required=True, metavar="L", help="Name of a preset, see 'migsim list links'."
+)
 @click.option("--memory", metavar="SIZE", help="Guest memory, such as 4GiB (the default).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the guest's behaviour.")
-@click.option("-a", "algorithm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the algorithm.")
-@click.option("-w", "workload_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the workload.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Chooses the guest's behaviour."
+)
+@click.option(
+    "-a", "algorithm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the algorithm."
+)
+@click.option(
+    "-w", "workload_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the workload."
+)
 @click.option("-l", "link_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the link.")
-@click.option("-v", "vm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the virtual machine.")
+@click.option(
+    "-v", "vm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the virtual machine."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--timeline", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv",
+@click.option("--timeline", type=Path, metavar="FILE.csv",
               help="Write every act to a CSV file.")  # fmt: skip
 def command(
     algorithm: str,
@@ -122,7 +136,9 @@ def _print_summary(task: ResolvedTask, outcome: Outcome, wall: float) -> None:
         rounds.add_row(*line)
     console.print(rounds)
     colour = "green" if result.status == "completed" else "red"
-    console.print(f"[{colour}]{result.status}[/]" + (f": {result.error.strip()}" if result.error else ""))
+    console.print(
+        f"[{colour}]{result.status}[/]" + (f": {result.error.strip()}" if result.error else "")
+    )
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(outcome):
         facts.add_row(name, value)
@@ -177,4 +193,6 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _kinds(sent: dict[str, int]) -> str:
-    return ", ".join(f"{kind.replace('_', ' ')} {format_size(size)}" for kind, size in sent.items() if size)
+    return ", ".join(
+        f"{kind.replace('_', ' ')} {format_size(size)}" for kind, size in sent.items() if size
+    )

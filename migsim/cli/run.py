@@ -25,10 +25,18 @@ __all__ = ["command"]
 
 @click.command("run")
 @click.argument("experiment", metavar="EXPERIMENT|FILE.py")
-@click.option("--results", "folder", type=click.Path(path_type=Path, file_okay=False),
-              default=Path("results"), show_default=True, metavar="DIR",
-              help="Where results and figures are kept; results that are there are not run again.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors.")
+@click.option(
+    "--results",
+    "folder",
+    type=Path,
+    default=Path("results"),
+    show_default=True,
+    metavar="DIR",
+    help="Where results and figures are kept; results that are there are not run again.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors."
+)
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, metavar="N",
               help="Repetitions with other seeds.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Run a small version.")
@@ -77,8 +85,8 @@ def command(
 
 
 def _collect(tasks: Sequence[Task], folder: Path, workers: int | None) -> Sequence[Row]:
-    from rich.console import Console
     from rich import progress
+    from rich.console import Console
 
     from migsim.collect import collect
     from migsim.store import Store
@@ -128,7 +136,9 @@ def _print_table(console: Console, title: str, table: pd.DataFrame) -> None:
         numeric = table[name].dtype.kind in "if"
         shown.add_column(str(name), justify="right" if numeric else "left")
     for _, row in table.iterrows():
-        shown.add_row(*(_number(value) if isinstance(value, float) else str(value) for value in row))
+        shown.add_row(
+            *(_number(value) if isinstance(value, float) else str(value) for value in row)
+        )
     console.print(shown)
     console.print()
 

@@ -1,7 +1,5 @@
 """The commands ``migsim trace record`` and ``migsim trace info``."""
 
-# ruff: noqa: PLC0415 - heavy imports wait until a command runs
-
 from __future__ import annotations
 
 import json

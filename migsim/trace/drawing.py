@@ -1,7 +1,5 @@
 """The figure of a trace: where and when pages are written, how fast, and the working set."""
 
-# ruff: noqa: PLC0415 - matplotlib takes a second to import
-
 from __future__ import annotations
 
 import os

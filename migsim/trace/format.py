@@ -24,8 +24,6 @@ Arrays whose names this version does not know are kept in ``Trace.columns`` and 
 a file may carry more per (interval, page), such as how many bytes changed.
 """
 
-# ruff: noqa: PLC0415 - zstandard is needed only to read or write
-
 from __future__ import annotations
 
 import contextlib

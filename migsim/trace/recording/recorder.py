@@ -1,7 +1,5 @@
 """Record a program: start or attach, look once an interval, and number the pages compactly."""
 
-# ruff: noqa: PLC0415 - numba is needed only to compare
-
 from __future__ import annotations
 
 import contextlib
