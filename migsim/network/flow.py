@@ -96,7 +96,7 @@ class Flow:
         if now < acknowledged:
             self.window, self.used = window, used
         else:
-            full = max(window, self.link.goodput * self.link.rtt)
+            full = max(self.window, self.link.goodput * self.link.rtt)
             self.window = self._decayed(min(window + used, full), now - self.ready)
             self.used, acknowledged = 0, now + self.link.rtt
         self.finished += self.stream
