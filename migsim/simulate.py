@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from migsim._types import Floats
+from migsim._types import Floats, Integers
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp
+from migsim.machine import VirtualMachine
 from migsim.migration import Migration
 from migsim.network import Link
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
 from migsim.timeline import Timeline
+from migsim.units import KIB
 
-__all__ = ["Outcome", "execute", "migrate", "run"]
+__all__ = ["Outcome", "execute", "load_kernels", "migrate", "run"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,35 @@ def execute(task: ResolvedTask) -> Outcome:
         status, error = "corrupt", "; ".join(breaches)
     result = _summarise(ledger, status, error, task.link)
     return Outcome(result, migration.timeline, ledger.latencies)
+
+
+def load_kernels(task: ResolvedTask) -> None:
+    """Compile the kernels that ``task`` needs, or load them from the cache.
+
+    Whoever measures how long a simulation takes calls this first. Raises `InputError`.
+    """
+    workload = task.make_workload()
+    workload.accesses(0, np.empty(1, np.int64), np.empty(1, np.float64))
+    rehearsal = Migration(VirtualMachine(memory=64 * KIB), _Silence(), task.link)
+    rehearsal.send(rehearsal.everything)
+    rehearsal.pause()
+    rehearsal.resume(missing=rehearsal.everything)
+    rehearsal.push()
+
+
+class _Silence:
+    """A workload without accesses."""
+
+    pages = 0
+
+    def index(self, guest_time: float) -> int:
+        """Return 0."""
+        return 0
+
+    def accesses(self, first: int, pages: Integers, times: Floats) -> None:
+        """Say that there is nothing to come."""
+        pages.fill(0)
+        times.fill(np.inf)
 
 
 def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result:

@@ -78,7 +78,7 @@ def command(
     Sizes, rates and times take units: 4GiB, 125MB/s, 1Gbit/s, 100ms. The exit status is 1 unless
     the migration completes.
     """
-    from migsim.simulate import execute
+    from migsim.simulate import execute, load_kernels
     from migsim.task import Task
 
     task = Task(
@@ -94,6 +94,7 @@ def command(
     ).resolve()
     if timeline is not None and not timeline.resolve().parent.is_dir():
         raise InputError(f"--timeline {timeline}: there is no such directory")
+    load_kernels(task)
     started = time.perf_counter()
     outcome = execute(task)
     wall = time.perf_counter() - started
