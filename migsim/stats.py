@@ -21,12 +21,17 @@ class Interval:
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Return the mean of ``values`` with Student's interval; a point if all are equal or alone."""
+    """Return the mean of ``values`` with Student's interval; a point if all are equal or alone.
+
+    Raises ValueError where there are none.
+    """
     sample = np.asarray(values, np.float64)
-    mean = float(sample.mean())
-    spread = float(sample.std(ddof=1)) if sample.size > 1 else 0.0
-    if spread == 0.0:
-        return Interval(mean, mean, mean)
+    if not sample.size:
+        raise ValueError("the mean of no values")
+    if np.all(sample == sample[0]):
+        point = float(sample[0])  # to the bit, which sums of equal numbers are not
+        return Interval(point, point, point)
+    mean, spread = float(sample.mean()), float(sample.std(ddof=1))
     reach = float(stats.t.ppf((1 + confidence) / 2, sample.size - 1)) * spread / sample.size**0.5
     return Interval(mean, mean - reach, mean + reach)
 
