@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,9 +49,12 @@ class Row:
 def _parse(line: bytes, place: str) -> Row:
     try:
         value = json.loads(line)
-        return Row(value["key"], value["task"], value["result"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{place}: expected one JSON result, got {line[:60]!r}") from None
+        row = Row(value["key"], value["task"], value["result"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        row = None
+    if row is None or [type(row.key), type(row.task), type(row.result)] != [str, dict, dict]:
+        raise InputError(f"{place}: expected one JSON result, got {line[:60]!r}")
+    return row
 
 
 def _complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -124,9 +128,12 @@ class Store:
             if known.text != row.text:
                 raise InputError(f"{self.path}: task {row.key[:12]} gave two different results")
             return
-        self._file.write(row.text.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(row.text.encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file and let others write."""
@@ -142,6 +149,10 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+# JSON has no infinity: `canonical_json` writes these texts.
+_INFINITIES: dict[Any, float] = {"inf": math.inf, "-inf": -math.inf}
 
 
 def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFrame:
@@ -163,7 +174,8 @@ def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFr
                 record.update({f"{prefix}.{key}": item for key, item in value.items()})
             else:
                 record[name] = value
-        records.append(record | dict(row.result))
+        record |= row.result
+        records.append({name: _INFINITIES.get(item, item) for name, item in record.items()})
     table = pd.DataFrame.from_records(records)
     if labels is not None:
         table.insert(0, "label", list(labels))
