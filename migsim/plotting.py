@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,10 +46,23 @@ def look_of(algorithm: str, algorithms: Sequence[str] = ()) -> Look:
     """Return the look of an algorithm; one that is not ours gets one by its place in the list."""
     if algorithm in _LOOKS:
         return _LOOKS[algorithm]
-    others = sorted(name for name in algorithms if name not in _LOOKS)
-    place = others.index(algorithm) % len(_OTHERS) if algorithm in others else 0
-    name = algorithm.rpartition(":")[2]
-    return Look(name, name, _OTHERS[place], _OTHER_MARKERS[place])
+    others = sorted({algorithm, *(name for name in algorithms if name not in _LOOKS)})
+    place = others.index(algorithm)
+    name = _short_name(algorithm, others)
+    marker = _OTHER_MARKERS[(place + place // len(_OTHERS)) % len(_OTHER_MARKERS)]
+    return Look(name, name, _OTHERS[place % len(_OTHERS)], marker)
+
+
+def _short_name(algorithm: str, others: Sequence[str]) -> str:
+    """Return the shortest end of ``file.py:function`` that names no other algorithm."""
+    taken = {name for look in _LOOKS.values() for name in (look.label, look.short)} | set(_LOOKS)
+    for mark in (":", "/"):
+        name = algorithm.rpartition(mark)[2]
+        alike = sum(other.rpartition(mark)[2] == name for other in others)
+        # Matplotlib leaves names that start with an underscore out of a legend.
+        if alike == 1 and name not in taken and not name.startswith("_"):
+            return name
+    return algorithm
 
 
 def matrix(results: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
@@ -100,7 +114,7 @@ def _scale(axis: Axis, panel: Panel) -> None:
     low, high = axis.get_data_interval()
     is_x = axis is axis.axes.xaxis
     if not panel.log or low <= 0:
-        (axis.axes.set_xlim if is_x else axis.axes.set_ylim)(0, 1.08 * high)
+        (axis.axes.set_xlim if is_x else axis.axes.set_ylim)(0, 1.08 * high if high > 0 else 1)
         return
     (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
     narrow = high / low < 100
@@ -229,7 +243,11 @@ def _lines(
         offset = (k - (len(algorithms) - 1) / 2) * 0.08
         means = []
         for place, value in enumerate(places):
-            interval = mean_interval(chosen[chosen[x] == value][panel.column] * panel.scale)
+            values = chosen[chosen[x] == value][panel.column]
+            if values.empty:
+                means.append(math.nan)
+                continue
+            interval = mean_interval(values * panel.scale)
             means.append(interval.mean)
             span = (interval.mean - interval.low, interval.high - interval.mean)
             if panel.log and span[0] >= interval.mean:
