@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from migsim.errors import InputError
 from migsim.simulate import execute
 from migsim.store import Row, Store
 from migsim.task import ResolvedTask, Task
 
-__all__ = ["collect", "default_workers"]
+__all__ = ["check", "collect", "default_workers"]
 
 _BATCH_SECONDS = 0.2
 """Tasks are handed out in batches of about this length: long enough that handing out costs
@@ -30,17 +34,26 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _rows(batch: Sequence[Task]) -> tuple[list[Row], float]:
+Job = tuple[str, Task]
+"""A task with the key under which its row is wanted."""
+
+
+def _rows(batch: Sequence[Job]) -> tuple[list[Row], float]:
     """Run a batch in a worker; return its rows and how long a task took."""
     started = time.perf_counter()
     rows = []
-    for task in batch:
+    for key, task in batch:
         resolved = task.resolve()
-        rows.append(Row(resolved.key, resolved.describe(), execute(resolved).result.as_dict()))
+        if resolved.key != key:
+            raise InputError(
+                f"the source of algorithm '{resolved.algorithm.name}' or of workload "
+                f"'{resolved.workload.name}' was changed during the sweep; run it again"
+            )
+        rows.append(Row(key, resolved.describe(), execute(resolved).result.as_dict()))
     return rows, (time.perf_counter() - started) / len(batch)
 
 
-def _keys(tasks: Sequence[Task]) -> list[str]:
+def check(tasks: Sequence[Task]) -> list[str]:
     """Return the key of each task, after making sure that each can run. Raises `InputError`."""
     keys = []
     for task in tasks:
@@ -57,17 +70,19 @@ def collect(
     tasks: Sequence[Task],
     store: Store,
     *,
+    keys: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Run the tasks that ``store`` does not hold yet; return a row for each task, in their order.
 
     The rows are the same for any number of ``workers`` (default: all processors). All tasks are
-    checked first; raises `InputError` for one that cannot run, and RuntimeError if a worker dies.
+    checked first, unless `check` was called before and ``keys`` is what it returned; raises
+    `InputError` for one that cannot run, and RuntimeError if a worker dies.
     """
-    keys = _keys(tasks)
+    keys = check(tasks) if keys is None else keys
     by_key = dict(zip(keys, tasks, strict=True))
-    missing = deque(task for key, task in by_key.items() if key not in store.rows)
+    missing = deque((key, task) for key, task in by_key.items() if key not in store.rows)
     report = progress or (lambda done, total: None)
     count = min(default_workers() if workers is None else workers, len(missing))
     report(len(by_key) - len(missing), len(by_key))
@@ -81,8 +96,50 @@ def collect(
     return [store.rows[key] for key in keys]
 
 
+def _end_with_parent() -> None:
+    """Make a worker end once the sweep's process is gone: kill -9 leaves nobody to tell it."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C until the end; a process that starts meanwhile never hears it.
+
+    A terminal sends Ctrl-C to workers too, where it would end in tracebacks; stopping them is the
+    sweep's affair, and it can stop only those whose start it has seen the end of.
+    """
+    resource_tracker.ensure_running()  # where it has to start, it lets Ctrl-C through
+    came = False
+
+    def remember(number: int, frame: object) -> None:
+        nonlocal came
+        came = True
+
+    # The mask is what processes inherit; but other threads have their own, so it is not enough.
+    handler = signal.getsignal(signal.SIGINT)
+    holds = callable(handler) and threading.current_thread() is threading.main_thread()
+    if holds:
+        signal.signal(signal.SIGINT, remember)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if holds:
+            signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 def _run_pool(
-    missing: deque[Task], store: Store, workers: int, report: Callable[[int], None], total: int
+    missing: deque[Job], store: Store, workers: int, report: Callable[[int], None], total: int
 ) -> None:
     # A fork server: workers start clean whatever threads this process has, and share its imports.
     context = multiprocessing.get_context("forkserver")
@@ -90,14 +147,17 @@ def _run_pool(
     done = total - len(missing)
     batch_size = 1
     pending: set[Future[tuple[list[Row], float]]] = set()
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    others = set(multiprocessing.active_children())
     try:
         while missing or pending:
             while missing and len(pending) < 2 * workers:
                 batch = [missing.popleft() for _ in range(min(batch_size, len(missing)))]
-                pending.add(pool.submit(_rows, batch))
+                with _interrupts_held():
+                    pending.add(pool.submit(_rows, batch))
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
+            # Where a worker has died, what the others finished is kept first.
+            for future in sorted(finished, key=lambda future: future.exception() is not None):
                 rows, seconds = future.result()
                 for row in rows:
                     store.add(row)
@@ -109,5 +169,9 @@ def _run_pool(
         raise RuntimeError(
             f"a worker process died; {done} of {total} results are kept, run again to go on"
         ) from None
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()  # what it is at is not wanted any more
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

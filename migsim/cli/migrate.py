@@ -120,14 +120,17 @@ def _print_json(task: ResolvedTask, outcome: Outcome, wall: float) -> None:
 
 def _print_summary(task: ResolvedTask, outcome: Outcome, wall: float) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from migsim.cli.tables import print_whole
 
     console = Console(highlight=False, soft_wrap=True)
     result = outcome.result
     vm, link = task.vm, task.link
     console.print(
-        f"[bold]{task.algorithm.name}[/] of a {format_size(vm.memory)} guest "
-        f"({task.workload.name}) over {task.link_name} "
+        f"[bold]{escape(task.algorithm.name)}[/] of a {format_size(vm.memory)} guest "
+        f"({escape(task.workload.name)}) over {task.link_name} "
         f"({format_rate(link.rate)}, {format_seconds(link.rtt)} round trip)"
     )
     rounds = Table(box=None, pad_edge=False, header_style="dim")
@@ -135,15 +138,14 @@ def _print_summary(task: ResolvedTask, outcome: Outcome, wall: float) -> None:
         rounds.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for line in _phases(outcome):
         rounds.add_row(*line)
-    console.print(rounds)
+    print_whole(console, rounds)
     colour = "green" if result.status == "completed" else "red"
-    console.print(
-        f"[{colour}]{result.status}[/]" + (f": {result.error.strip()}" if result.error else "")
-    )
+    reason = f": {escape(result.error.strip())}" if result.error else ""
+    console.print(f"[{colour}]{result.status}[/]{reason}")
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(outcome):
         facts.add_row(name, value)
-    console.print(facts)
+    print_whole(console, facts)
     console.print(
         f"[dim]{result.accesses:,} accesses replayed in {wall:.3f} s of real time; "
         f"key {task.key[:16]}[/]"

@@ -55,18 +55,26 @@ def command(
     The exit status is 1 where a claim does not hold or a migration ends corrupt or failed.
     """
     from rich.console import Console
+    from rich.markup import escape
 
+    from migsim.collect import check
     from migsim.experiment import Plan, load
     from migsim.store import frame
+    from migsim.task import Task
 
     console = Console(highlight=False)
     chosen = load(experiment)
     plan = Plan(seeds=seeds, quick=quick, algorithms=algorithms)
-    console.print(f"[bold]{chosen.name}[/]: {chosen.question}")
-    tasks = chosen.tasks(plan)
+    tasks = list(chosen.tasks(plan))
     if not tasks:
         raise InputError(f"experiment '{chosen.name}': tasks() returned no tasks")
-    rows = _collect(tasks, folder / chosen.name, workers)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise InputError(f"experiment '{chosen.name}': tasks() returned {task!r}, not a Task")
+    keys = check(tasks)
+    title = f"[bold]{escape(chosen.name)}[/]: {escape(chosen.question)}"
+    console.print(title, soft_wrap=True)
+    rows = _collect(tasks, keys, folder / chosen.name, workers)
     results = frame(rows, (task.label for task in tasks))
     written = _write(chosen, results, folder / chosen.name)
     if chosen.tables is not None:
@@ -74,17 +82,20 @@ def command(
             _print_table(console, title, table)
     claims = chosen.claims(results)
     _print_claims(console, claims)
-    console.print("written: " + ", ".join(str(path) for path in written), soft_wrap=True)
+    shown = ", ".join(str(path) for path in written)
+    console.print(f"written: {escape(shown)}", soft_wrap=True)
     broken = results[results["status"].isin(["corrupt", "failed"])]
     for _, row in broken.iterrows():
         last = str(row["error"]).strip().splitlines()[-1]
-        console.print(f"[red]{row['status']}[/]: {row['algorithm']} on {row['workload']}, "
-                      f"seed {row['seed']}: {last}", soft_wrap=True)  # fmt: skip
+        place = f"{row['algorithm']} on {row['workload']}, seed {row['seed']}: {last}"
+        console.print(f"[red]{row['status']}[/]: {escape(place)}", soft_wrap=True)
     if len(broken) or not all(claim.holds for claim in claims):
         sys.exit(1)
 
 
-def _collect(tasks: Sequence[Task], folder: Path, workers: int | None) -> Sequence[Row]:
+def _collect(
+    tasks: Sequence[Task], keys: Sequence[str], folder: Path, workers: int | None
+) -> Sequence[Row]:
     from rich import progress
     from rich.console import Console
 
@@ -107,7 +118,7 @@ def _collect(tasks: Sequence[Task], folder: Path, workers: int | None) -> Sequen
             bar.update(line, completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
 
         before = len(store.rows)
-        rows = collect(tasks, store, workers=workers, progress=show)
+        rows = collect(tasks, store, keys=keys, workers=workers, progress=show)
         old = len({row.key for row in rows}) - (len(store.rows) - before)
     if old:
         screen.print(f"{old} of {len(rows)} results were there already")
@@ -121,25 +132,33 @@ def _write(experiment: Experiment, results: pd.DataFrame, folder: Path) -> list[
     # No dates and no random ids in the files: the same results give the same bytes.
     mpl.rcParams["svg.hashsalt"] = "migsim"
     paths = [folder / f"{experiment.name}.{ending}" for ending in ("csv", "png", "svg")]
-    results.to_csv(paths[0], index=False, lineterminator="\n")
-    figure = experiment.figure(results)
-    figure.savefig(paths[1], dpi=160, metadata={"Software": None})
-    figure.savefig(paths[2], metadata={"Date": None})
+    try:
+        results.to_csv(paths[0], index=False, lineterminator="\n")
+        figure = experiment.figure(results)
+        figure.savefig(paths[1], dpi=160, metadata={"Software": None})
+        figure.savefig(paths[2], metadata={"Date": None})
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write the figure there: {error}") from None
     return paths
 
 
 def _print_table(console: Console, title: str, table: pd.DataFrame) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    from migsim.cli.tables import print_whole
+
+    shown = Table(
+        title=escape(title), title_justify="left", box=None, pad_edge=False, header_style="dim"
+    )
     for name in table.columns:
         numeric = table[name].dtype.kind in "if"
-        shown.add_column(str(name), justify="right" if numeric else "left")
+        shown.add_column(escape(str(name)), justify="right" if numeric else "left")
     for _, row in table.iterrows():
         shown.add_row(
-            *(_number(value) if isinstance(value, float) else str(value) for value in row)
+            *(_number(value) if isinstance(value, float) else escape(str(value)) for value in row)
         )
-    console.print(shown)
+    print_whole(console, shown)
     console.print()
 
 
@@ -148,6 +167,9 @@ def _number(value: float) -> str:
 
 
 def _print_claims(console: Console, claims: Sequence[Claim]) -> None:
+    from rich.markup import escape
+
     for claim in claims:
         mark = "[green]holds [/]" if claim.holds else "[red]broken[/]"
-        console.print(f"{mark} {claim.sentence} [dim]({claim.evidence})[/]", soft_wrap=True)
+        told = f"{escape(claim.sentence)} [dim]({escape(claim.evidence)})[/]"
+        console.print(f"{mark} {told}", soft_wrap=True)
