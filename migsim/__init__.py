@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from migsim._jit import jit
     from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit

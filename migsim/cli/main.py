@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from migsim import __version__
 from migsim.errors import InputError, did_you_mean
 
 __all__ = ["main"]
@@ -42,7 +43,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="migsim")
+@click.version_option(__version__, prog_name="migsim")
 def _group() -> None:
     """Compare the algorithms of virtual-machine live migration."""
 
@@ -53,6 +54,9 @@ def main() -> None:
         _group.main(standalone_mode=False)
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         sys.exit(_complain(error.format_message()))
     except (click.Abort, KeyboardInterrupt):
