@@ -1,0 +1,368 @@
+"""The engine once more, slowly: plain Python, one page and one access at a time.
+
+Written from what the documentation of `Migration`, `VirtualMachine`, `Link` and `Flow` promises,
+not from the kernels: sets instead of bitmaps, a clock that moves in steps instead of an anchored
+one, a TCP sender that counts its window down instead of a curve.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+
+from migsim import RAW, Codec, Link, VirtualMachine
+
+REQUEST = 16
+
+
+class Sender:
+    """TCP at the page: a window that doubles each round trip, and a link of constant rate."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.pace = 1.0 / link.goodput
+        self.window = float(link.initial_window * link.segment)
+        self.largest = max(self.window, link.goodput * link.rtt if link.rtt else 0.0)
+        self.used = 0
+        self.ready = self.round_start = link.rtt  # the handshake
+        self.carried = 0
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether acknowledgements come back before the window is used up."""
+        return self.window * self.pace >= self.link.rtt
+
+    def begin(self, now: float) -> None:
+        """Let the sender have something to send from ``now`` on."""
+        if now <= self.ready:
+            return
+        if self.unbounded or now >= self.round_start + self.link.rtt:
+            grown = self.window if self.unbounded else self.window + self.used
+            self.window = min(grown, self.largest)
+            idle, initial = now - self.ready, self.link.initial_window * self.link.segment
+            while idle > self.link.rtt + 0.2 and self.window > initial:
+                self.window = max(initial, self.window / 2)
+                idle -= self.link.rtt + 0.2
+            self.used, self.round_start = 0, now
+        self.ready = now
+
+    def slip(self, gap: float) -> None:
+        """Fall behind the schedule for want of data."""
+        self.ready += gap
+        self.round_start += gap
+
+    def put(self, size: int) -> float:
+        """Send ``size`` bytes behind what was sent before; return when the last has left."""
+        self.carried += size
+        while size:
+            if self.unbounded:
+                self.ready += size * self.pace
+                break
+            part = min(size, int(self.window) - self.used)
+            if part == 0:
+                self.round_start = max(self.round_start + self.link.rtt, self.ready)
+                self.ready = self.round_start
+                self.window *= 2
+                self.used = 0
+                continue
+            self.ready += part * self.pace
+            self.used += part
+            size -= part
+        return self.ready
+
+
+class Oracle:
+    """A guest that migrates; the verbs are those of `Migration`."""
+
+    def __init__(
+        self, vm: VirtualMachine, accesses: list[tuple[float, int, bool]], link: Link
+    ) -> None:
+        self.vm, self.link, self.listed = vm, link, accesses
+        self.sender = Sender(link)
+        self.header = link.page_header if link.overhead else 0
+        zeros = round(vm.zero_fraction * vm.pages)
+        self.everything = set(range(vm.pages))
+        self.nonzero = set(range(vm.pages - zeros))
+        self.stale = set(self.nonzero)
+        late = vm.dirty_log == "send"
+        self.log = set(self.everything) if late else set()
+        self.taken = set(self.log)
+        self.chunk = vm.clear_chunk // vm.page_size
+        self.unclear = {page // self.chunk for page in self.log}
+        self.sent: set[int] = set()
+        self.kinds = {"first": [0, 0], "resent": [0, 0], "faulted": [0, 0]}
+        self.zero_pages = 0
+        # The guest's clock: it has come to guest time `guest` at `now`, and owes `debt` seconds.
+        self.now = self.guest = self.debt = 0.0
+        self.speed, self.running = 1.0, True
+        self.done = 0
+        self.throttled = self.tracking = 0.0
+        self.paused_at = self.resumes_at = math.nan
+        self.away = False
+
+    # ---- the guest at the source
+
+    def _run_guest(self, until: float) -> None:
+        """Let all accesses before ``until`` happen."""
+        while self.running and self.done < len(self.listed):
+            time, page, write = self.listed[self.done]
+            at = self.now + self.debt + max(0.0, time - self.guest) / self.speed
+            if at >= until:
+                break
+            self._pass(at - self.now)
+            self.guest = time
+            self.done += 1
+            if write:
+                if page not in self.log:
+                    self.debt += self.vm.first_write_seconds / self.vm.vcpus
+                for pages in (self.log, self.stale, self.nonzero):
+                    pages.add(page)
+        if until > self.now:
+            self._pass(until - self.now)
+            self.now = until  # to the bit
+
+    def _pass(self, seconds: float) -> None:
+        self.now += seconds
+        if self.running:
+            paid = min(self.debt, seconds)
+            self.debt -= paid
+            self.tracking += paid
+            self.guest += (seconds - paid) * self.speed
+            self.throttled += (seconds - paid) * (1 - self.speed)
+
+    def send(
+        self,
+        pages: set[int],
+        codec: Codec = RAW,
+        start: int = 0,
+        until: float = math.inf,
+        max_bytes: float = math.inf,
+        skip_redirtied: bool = False,
+    ) -> tuple[int, int, set[int]]:
+        """Return pages sent, bytes sent and pages left."""
+        assert not self.away
+        sender, left, count, size = self.sender, set(pages), 0, 0
+        if pages:
+            sender.begin(self.now)
+        for page in sorted(pages, key=lambda page: (page < start, page)):
+            turn = sender.ready
+            if turn >= until or size >= max_bytes:
+                break
+            self._run_guest(turn)
+            tracked = page // self.chunk not in self.unclear
+            if skip_redirtied and tracked and page in self.log:
+                continue
+            if not tracked:
+                self.unclear.discard(page // self.chunk)
+                self.log -= {p for p in self.taken if p // self.chunk == page // self.chunk}
+            kind = "resent" if page in self.sent else "first"
+            content, encoding = self.vm.page_size, 0.0
+            if page not in self.nonzero:
+                content = 1
+                self.zero_pages += 1
+            elif kind == "resent":
+                content = round(self.vm.page_size * codec.ratio)
+                encoding = self.vm.page_size / codec.bytes_per_second
+            self.kinds[kind][0] += 1
+            self.kinds[kind][1] += content
+            gone = sender.put(content + self.header)
+            if gone < turn + encoding:
+                sender.slip(turn + encoding - gone)
+            self.sent.add(page)
+            self.stale.discard(page)
+            left.discard(page)
+            count += 1
+            size += content + self.header
+        if pages:
+            self._run_guest(sender.ready)
+        return count, size, left
+
+    def take_dirty(self) -> set[int]:
+        if self.running and not self.away:
+            self._run_guest(self.now + self.vm.sync_seconds)
+        dirty = set(self.log)
+        if self.vm.dirty_log == "sync":
+            self.log = set()
+        else:
+            self.taken = dirty
+            self.unclear = {page // self.chunk for page in self.everything}
+        return set(dirty)
+
+    def wait(self, seconds: float) -> None:
+        if self.away:
+            self._remote(self.now + seconds, self.now + seconds, background=False, demand=True)
+        else:
+            self._run_guest(self.now + seconds)
+
+    def throttle(self, share: float) -> None:
+        self.speed = 1.0 - share
+
+    def pause(self) -> None:
+        self.running, self.paused_at = False, self.now
+
+    def resume(self, missing: set[int] | None = None) -> None:
+        lacking = set(missing or ())
+        self.exposed = self.stale - lacking
+        size = self.vm.device_state
+        if 0 < len(lacking) < self.vm.pages:
+            size += math.ceil(self.vm.pages / 8)
+        self.sender.begin(self.now)
+        left = self.sender.put(size)
+        self.resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
+        self.now = left if lacking else self.resumes_at
+        self.away = True
+        self.missing, self.todo = set(lacking), set(lacking)
+        self.flight: list[tuple[float, int]] = []
+        self.faults = self.requests = 0
+        self.latencies: list[float] = []
+        self.mode: str | None = None
+        self.pivot: int | None = None
+        self.switch_guest = self.guest - self.debt
+        count = self.vm.vcpus
+        self.cpus = [
+            {"next": self.done + (v - self.done) % count, "lag": 0.0, "waits": None, "since": 0.0,
+             "request": math.inf}
+            for v in range(count)
+        ]  # fmt: skip
+        self.first_remote = [cpu["next"] for cpu in self.cpus]
+
+    # ---- the guest at the destination
+
+    def push(
+        self,
+        prepaging: str = "forward",
+        background: bool = True,
+        demand: bool = True,
+        order: tuple[int, ...] = (),
+        until: float = math.inf,
+    ) -> None:
+        if prepaging != self.mode:
+            self.mode, self.pivot = prepaging, None
+        if background:
+            self.sender.begin(self.now)
+        self._remote(self.now, max(until, self.now), background, demand, order)
+
+    def _access_time(self, cpu: dict) -> float:
+        if cpu["waits"] is not None or cpu["next"] >= len(self.listed):
+            return math.inf
+        return self.resumes_at + (self.listed[cpu["next"]][0] - self.switch_guest) + cpu["lag"]
+
+    def _remote(
+        self,
+        hold: float,
+        until: float,
+        background: bool,
+        demand: bool,
+        order: tuple[int, ...] = (),
+    ) -> None:
+        """Let events happen in order of time, strictly before ``until``."""
+        sender, step = self.sender, self.vm.vcpus
+        delay = self.link.rtt / 2 + (REQUEST + self.link.overhead) / self.link.rate
+        ended, after_last = self.now, -math.inf
+        while True:
+            done = not self.todo and not self.flight
+            # What comes next: a page lands, a vCPU touches memory, the source picks a page.
+            landing = self.flight[0][0] if self.flight else math.inf
+            access, cpu = min(
+                ((self._access_time(cpu), k) for k, cpu in enumerate(self.cpus)), default=math.inf
+            )
+            cpu = self.cpus[cpu]
+            asked = [c for c in self.cpus if c["request"] < math.inf and c["waits"] in self.todo]
+            oldest = min(asked, key=lambda c: c["request"], default=None)
+            choice = math.inf
+            if background and self.todo:
+                choice = sender.ready
+            elif oldest is not None:
+                choice = max(sender.ready, oldest["request"])
+            # A pick at `choice` heeds all requests that have come by then, so that a fault
+            # before `choice - delay` has to happen first; it changes nothing else.
+            soonest = min(landing, access, choice)
+            end = min(until, max(hold, after_last)) if done else until
+            if soonest >= end:
+                break
+            if landing == soonest:
+                at, page = heapq.heappop(self.flight)
+                self.missing.discard(page)
+                ended, after_last = max(ended, at), math.nextafter(at, math.inf)
+                for waiting in self.cpus:
+                    if waiting["waits"] == page:
+                        waited = at + self.vm.fault_seconds - waiting["since"]
+                        self.latencies.append(waited)
+                        waiting["lag"] += waited
+                        waiting.update(waits=None, request=math.inf)
+            elif access == soonest and access < choice:
+                page = self.listed[cpu["next"]][1]
+                if page not in self.missing:
+                    cpu["next"] += step
+                    continue
+                self.faults += 1
+                shared = any(other["waits"] == page for other in self.cpus)
+                cpu.update(waits=page, since=access)
+                if not shared and demand:
+                    self.requests += 1
+                    if page in self.todo:
+                        cpu["request"] = access + delay
+            else:
+                kind = "first"
+                if oldest is not None and oldest["request"] <= choice:
+                    page, kind = oldest["waits"], "faulted"
+                    oldest["request"] = math.inf
+                    if self.mode == "forward":
+                        self.pivot = page
+                else:
+                    page = self._background(order)
+                if kind == "first" and page in self.sent:
+                    kind = "resent"
+                if choice > sender.ready:
+                    sender.slip(choice - sender.ready)
+                content = self.vm.page_size if page in self.nonzero else 1
+                self.zero_pages += content == 1
+                self.kinds[kind][0] += 1
+                self.kinds[kind][1] += content
+                self.sent.add(page)
+                self.todo.discard(page)
+                gone = sender.put(content + self.header)
+                heapq.heappush(self.flight, (gone + self.link.rtt / 2, page))
+                ended = max(ended, choice)
+        finished = not self.todo and not self.flight
+        self.now = max(hold, ended) if finished else until
+
+    def _background(self, order: tuple[int, ...]) -> int:
+        for page in order:
+            if page in self.todo:
+                return page
+        ahead = [page for page in self.todo if self.pivot is not None and page > self.pivot]
+        return min(ahead or self.todo)
+
+    # ---- what came of it
+
+    def close(self) -> dict[str, float]:
+        if self.away and self.now < self.resumes_at:
+            self._remote(self.resumes_at, self.resumes_at, background=False, demand=True)
+        stalled = guest = 0.0
+        if self.away:
+            for cpu in self.cpus:
+                waiting = self.now - cpu["since"] if cpu["waits"] is not None else 0.0
+                stalled += (cpu["lag"] + waiting) / self.vm.vcpus
+            guest = self.switch_guest + max(0.0, self.now - self.resumes_at) - stalled
+        remote = sum(
+            (cpu["next"] - first) // self.vm.vcpus
+            for cpu, first in zip(self.cpus, self.first_remote, strict=True)
+        ) if self.away else 0  # fmt: skip
+        return {
+            "seconds": self.now,
+            "downtime": (self.resumes_at if self.away else self.now) - self.paused_at
+            if not math.isnan(self.paused_at)
+            else 0.0,
+            "throttled": self.throttled,
+            "tracking": self.tracking + self.debt,
+            "stalled": stalled,
+            "guest": guest if self.away else self.guest - self.debt,
+            "accesses": self.done + remote,
+            "faults": self.faults if self.away else 0,
+            "requests": self.requests if self.away else 0,
+            "zero_pages": self.zero_pages,
+            "carried": self.sender.carried,
+            "sent": list(itertools.chain.from_iterable(self.kinds.values())),
+        }
