@@ -13,6 +13,7 @@ from migsim.errors import InputError
 from migsim.trace.analysis import summarize, working_sets
 from migsim.trace.drawing import draw, save
 from migsim.trace.format import Trace
+from migsim.trace.sketch import sketch
 
 
 def made(intervals: list[list[int]], total: int, interval: float = 0.1) -> Trace:
@@ -142,3 +143,18 @@ def test_a_figure_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         save(made([[0]], 1), tmp_path / "absent" / "a.png")
     with pytest.raises(InputError, match="cannot write figure"):
         save(made([[0]], 1), tmp_path / "a.unknown")
+
+
+def test_the_sketch_puts_low_pages_at_the_bottom_and_early_ones_on_the_left() -> None:
+    drawn = sketch(made([[0]] * 5 + [[99]] * 5, 100), rows=2, columns=10).splitlines()
+    assert drawn[1:4] == [
+        "  |     @@@@@|",
+        "  |@@@@@     |",
+        "  |" + 10 * "█" + "| 10 pages/s at most",
+    ]
+    assert drawn[0].strip() == "100 pages"
+    assert drawn[4].split() == ["0", "1", "s"]
+
+
+def test_an_empty_recording_can_be_sketched() -> None:
+    assert "0 pages/s" in sketch(made([[], []], 10))

@@ -100,5 +100,5 @@ def test_record_tells_bad_input(tmp_path: Path) -> None:
 
 
 def test_help_tells_when_a_figure_is_drawn() -> None:
-    assert "only with --plot" in " ".join(run("info", "--help").output.split())
+    assert "with --plot as a figure" in " ".join(run("info", "--help").output.split())
     assert "--pid" in run("record", "--help").output

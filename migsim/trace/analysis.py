@@ -109,6 +109,24 @@ def working_sets(trace: Trace, windows: tuple[float, ...] = WINDOWS) -> tuple[Wo
     return tuple(result)
 
 
+def density(trace: Trace, rows: int, columns: int) -> Floats:
+    """Return, by band of pages and slice of time, the share of the band written per interval.
+
+    Of shape (rows, columns) at most: a short trace has fewer.
+    """
+    n = max(1, trace.pages_total)
+    rows, columns = min(rows, n), max(1, min(columns, trace.counts.size))
+    interval = np.repeat(np.arange(trace.counts.size), trace.counts)
+    column_of = (np.arange(trace.counts.size) * columns) // max(1, trace.counts.size)
+    band = trace.pages.astype(np.int64) * rows // n
+    hits = np.bincount(band * columns + column_of[interval], minlength=rows * columns)
+    pages_in_band = np.bincount(np.arange(n) * rows // n, minlength=rows)
+    intervals_in_column = np.bincount(column_of, minlength=columns)
+    possible = pages_in_band[:, None] * np.maximum(1, intervals_in_column)[None, :]
+    share: Floats = hits.reshape(rows, columns) / possible
+    return share
+
+
 def _share_of_hottest(sorted_writes: Integers, share: float) -> float:
     count = max(1, round(share * sorted_writes.size))
     return float(sorted_writes[-count:].sum() / max(1, int(sorted_writes.sum())))

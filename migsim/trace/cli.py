@@ -82,8 +82,8 @@ def record_command(
 def info_command(file: str, as_json: bool, plot: Path | None) -> None:
     """Print what a recorded trace is like: its rate, working set and skew.
 
-    FILE is a file, or the bare name of a trace that comes with migsim. A figure is drawn only
-    with --plot.
+    FILE is a file, or the bare name of a trace that comes with migsim. It is drawn in characters,
+    and with --plot as a figure.
     """
     from migsim.registry import trace_path
     from migsim.trace.analysis import summarize
@@ -147,9 +147,12 @@ def _print(path: Path, recorded: Trace, summary: TraceSummary) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from migsim.trace.sketch import sketch
+
     console = Console()
     table = Table(title=path.name, title_justify="left", show_header=False)
     for name, value in _rows(recorded, summary):
         table.add_row(name, Text(value))  # not markup: a command may contain brackets
     console.print(table)
     console.print(_working_set_table(summary))
+    console.print(sketch(recorded), markup=False, highlight=False, soft_wrap=True)

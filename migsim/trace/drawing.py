@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from migsim._types import Floats
 from migsim.errors import InputError
-from migsim.trace.analysis import working_sets
+from migsim.trace.analysis import density, working_sets
 from migsim.trace.format import Trace
 
 if TYPE_CHECKING:
@@ -24,25 +23,10 @@ _TIME_BINS, _PAGE_BINS = 300, 256
 _COLOUR: Final = "#1f4e79"
 
 
-def _density(trace: Trace) -> Floats:
-    """Return, by band of pages and slice of time, the share of the band written per interval."""
-    n = max(1, trace.pages_total)
-    rows, columns = min(_PAGE_BINS, n), max(1, min(_TIME_BINS, trace.counts.size))
-    interval = np.repeat(np.arange(trace.counts.size), trace.counts)
-    column_of = (np.arange(trace.counts.size) * columns) // max(1, trace.counts.size)
-    band = trace.pages.astype(np.int64) * rows // n
-    hits = np.bincount(band * columns + column_of[interval], minlength=rows * columns)
-    pages_in_band = np.bincount(np.arange(n) * rows // n, minlength=rows)
-    intervals_in_column = np.bincount(column_of, minlength=columns)
-    possible = pages_in_band[:, None] * np.maximum(1, intervals_in_column)[None, :]
-    share: Floats = hits.reshape(rows, columns) / possible
-    return share
-
-
 def _draw_map(axes: Axes, trace: Trace) -> None:
     from matplotlib.colors import PowerNorm
 
-    share = 100 * _density(trace)
+    share = 100 * density(trace, _PAGE_BINS, _TIME_BINS)
     size = trace.pages_total * trace.page_size / _MIB
     image = axes.imshow(
         np.ma.masked_equal(share, 0),
