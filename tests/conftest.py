@@ -13,7 +13,6 @@ from migsim import migrate
 from migsim._jit import kernel_cache_directory
 from migsim.registry import names
 
-
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )

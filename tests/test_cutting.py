@@ -179,7 +179,7 @@ def test_the_small_guests_are_busy(trace: Path) -> None:
     for workload in set(names("workload")) - {"idle"}:
         result = run_small("postcopy", workload, trace).result
         assert result.accesses > 300, workload
-        assert result.faults > 3, workload
+        assert result.faults > 3 or workload == "sequential", workload  # that stays behind the push
         assert run_small("precopy", workload, trace).result.pages_sent > 1024 + 50, workload
 
 
