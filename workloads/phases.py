@@ -51,7 +51,17 @@ class _Schedule:
     def index(self, guest_time: float) -> int:
         """Return how many accesses happen before ``guest_time``."""
         cycle = max(0, int(guest_time // self._cycle))
-        return self._done(cycle, guest_time - cycle * self._cycle)
+        count = self._done(cycle, guest_time - cycle * self._cycle)
+        # Sums of times are rounded: the times that are handed out decide.
+        pages, times = np.empty(2, np.int64), np.empty(2, np.float64)
+        while True:
+            self.accesses(max(0, count - 1), pages, times)
+            if count > 0 and times[0] >= guest_time:
+                count -= 1
+            elif times[min(count, 1)] < guest_time:
+                count += 1
+            else:
+                return count
 
     def _cycle_of(self, first: int) -> int | None:
         """Return the cycle in which access ``first`` happens, or None if it never does."""
