@@ -7,6 +7,8 @@ because the same task must give the same result.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import fcntl
 import json
 import math
@@ -18,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from migsim.errors import InputError
+from migsim.result import Result
 from migsim.task import canonical_json
 
 if TYPE_CHECKING:
@@ -122,7 +125,10 @@ class Store:
             yield from (line for line in file if line.endswith(b"\n"))
 
     def add(self, row: Row) -> None:
-        """Append a row and make sure that it is on disk. Raises `InputError` on a conflict."""
+        """Append a row and make sure that it is on disk.
+
+        Raises `InputError` on a conflict, and where the disk takes no more; that closes the store.
+        """
         known = self.rows.setdefault(row.key, row)
         if known is not row:
             if known.text != row.text:
@@ -133,6 +139,9 @@ class Store:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
+            del self.rows[row.key]
+            with contextlib.suppress(OSError):
+                self._file.close()  # what could not be written is not tried again
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
@@ -151,7 +160,9 @@ class Store:
         self.close()
 
 
-# JSON has no infinity: `canonical_json` writes these texts.
+# A row that was read again has its names sorted, and texts for infinities, which JSON has not;
+# a table shows it like a fresh one.
+_PLACES = {item.name: place for place, item in enumerate(dataclasses.fields(Result))}
 _INFINITIES: dict[Any, float] = {"inf": math.inf, "-inf": -math.inf}
 
 
@@ -168,13 +179,13 @@ def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFr
     records = []
     for row in rows:
         record: dict[str, Any] = {"key": row.key}
-        for name, value in row.task.items():
+        for name, value in sorted(row.task.items()):
             if isinstance(value, Mapping):
                 prefix = name.removesuffix("_args")
-                record.update({f"{prefix}.{key}": item for key, item in value.items()})
+                record.update({f"{prefix}.{key}": item for key, item in sorted(value.items())})
             else:
                 record[name] = value
-        record |= row.result
+        record |= sorted(row.result.items(), key=lambda item: _PLACES.get(item[0], len(_PLACES)))
         records.append({name: _INFINITIES.get(item, item) for name, item in record.items()})
     table = pd.DataFrame.from_records(records)
     if labels is not None:
