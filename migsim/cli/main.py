@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 
 import click
@@ -51,23 +53,37 @@ def _group() -> None:
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 a bad outcome, 2 bad input."""
     try:
-        _group.main(standalone_mode=False)
+        try:
+            status = _run()
+        finally:
+            sys.stdout.flush()  # here, so that what goes wrong can still be told
+    except OSError as error:
+        if error.errno not in {errno.EPIPE, errno.ENOSPC}:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Where the reader of our output has gone, there is nobody to tell.
+        status = 141 if error.errno == errno.EPIPE else _complain(f"output: {error.strerror}")
+    if status:
+        sys.exit(status)
+
+
+def _run() -> int:
+    try:
+        _group.main(prog_name="migsim", standalone_mode=False)
     except InputError as error:
-        sys.exit(_complain(str(error)))
+        return _complain(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
-        sys.exit(_complain(error.format_message()))
+        return _complain(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         print("migsim: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
-        sys.exit(141)
+        return 130
     except RuntimeError as error:
         print(f"migsim: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _complain(sentence: str) -> int:
