@@ -27,6 +27,6 @@ def clairvoyant(migration: Migration) -> None:
     sent = migration.send(quiet, until=last_call)
     rest = everything - quiet | sent.left
     migration.pause()
-    order = migration.future_order(rest, 2 * migration.seconds_to_send(rest))
+    order = migration.future_order(rest, 2 * migration.exact_seconds_to_send(rest))
     migration.resume(missing=rest, announce=False)
     migration.push(order=order, prepaging="none", demand=False)

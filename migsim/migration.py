@@ -309,7 +309,7 @@ class Migration:
     def future_writes(self, seconds: float) -> Pages:
         """Return the pages that the guest will write in the next ``seconds``, left to itself."""
         self._act()
-        return self._guest.future_writes(self._now, seconds)
+        return self._guest.future_writes(self._now, min(seconds, self._limits.seconds))
 
     def future_order(self, pages: Pages, seconds: float) -> Integers:
         """Return ``pages`` as int64 numbers in the order in which the guest will touch them.
@@ -317,7 +317,7 @@ class Migration:
         Those that it does not touch within ``seconds`` of guest time come last, ascending.
         """
         self._act()
-        return self._guest.future_order(pages, self._now, seconds)
+        return self._guest.future_order(pages, self._now, min(seconds, self._limits.seconds))
 
     def exact_seconds_to_send(self, pages: Pages) -> float:
         """Return how long ``pages`` would take if sent now and not written meanwhile."""
