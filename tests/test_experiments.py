@@ -1,0 +1,320 @@
+"""One contract for every experiment that the registry finds, and for how figures look."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from migsim import InputError, Task
+from migsim.cli.run import _write
+from migsim.collect import collect
+from migsim.experiment import Experiment, Plan, load, with_lost_time
+from migsim.plotting import Look, Panel, dot_panels, line_panels, look_of, matrix, ordered
+from migsim.registry import names
+from migsim.store import Store, frame
+
+EXPERIMENTS = names("experiment")
+
+
+@dataclass(frozen=True)
+class Ran:
+    experiment: Experiment
+    tasks: tuple[Task, ...]
+    results: pd.DataFrame
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Each experiment in its quick version, with one seed."""
+    experiment = load(request.param)
+    tasks = tuple(experiment.tasks(Plan(seeds=1, quick=True)))
+    with Store(tmp_path_factory.mktemp(request.param)) as store:
+        rows = collect(tasks, store, workers=2)
+    return Ran(experiment, tasks, frame(rows, (task.label for task in tasks)))
+
+
+def test_both_experiments_of_the_issue_are_there() -> None:
+    assert {"gigabit", "long_distance"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_opens_with_its_question(name: str) -> None:
+    experiment = load(name)
+    assert experiment.name == name
+    assert experiment.question.endswith("?")
+    assert "\n" not in experiment.question
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_all_tasks_can_run_have_labels_and_differ(name: str, quick: bool) -> None:
+    tasks = load(name).tasks(Plan(seeds=1, quick=quick))
+    resolved = [task.resolve() for task in tasks]
+    assert len({each.key for each in resolved}) == len(tasks)
+    for task, each in zip(tasks, resolved, strict=True):
+        assert task.label.strip()
+        assert each.make_workload().pages <= each.vm.pages
+    # All algorithms meet the same guests.
+    guests = Counter((task.label, task.link, task.seed) for task in tasks)
+    algorithms = {task.algorithm for task in tasks}
+    assert set(guests.values()) == {len(algorithms)}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_plan_is_followed(name: str) -> None:
+    experiment = load(name)
+    one = list(experiment.tasks(Plan(seeds=1, quick=True)))
+    three = list(experiment.tasks(Plan(seeds=3, quick=True)))
+    assert {task.seed for task in three} == {0, 1, 2}
+    assert len(three) == 3 * len(one)
+    assert set(one) < set(three)
+    assert set(one) < set(experiment.tasks(Plan(seeds=1)))
+    more = experiment.tasks(Plan(seeds=1, quick=True, algorithms=("mine.py:mine",)))
+    added = [task for task in more if task.algorithm == "mine.py:mine"]
+    assert Counter((t.label, t.link) for t in added) == Counter({(t.label, t.link) for t in one})
+    assert [task for task in more if task not in added] == one
+
+
+def test_every_claim_holds_and_shows_its_evidence(ran: Ran) -> None:
+    claims = ran.experiment.claims(ran.results)
+    assert len(claims) >= 3
+    for claim in claims:
+        assert claim.holds is True, f"{claim.sentence}: {claim.evidence}"
+        assert claim.sentence.strip()
+        assert claim.evidence.strip()
+        assert "nan" not in claim.evidence
+    assert len({claim.sentence for claim in claims}) == len(claims)
+
+
+def test_every_migration_completes(ran: Ran) -> None:
+    assert Counter(ran.results["status"]) == {"completed": len(ran.tasks)}
+
+
+def test_claims_can_break(ran: Ran) -> None:
+    """Figures that are wrong must not pass: each claim breaks under at least one of these."""
+    results = ran.results
+    worse = [
+        results.assign(status="corrupt"),
+        *(
+            results.assign(**{column: results[column].where(results["algorithm"] != name, value)})
+            for name in results["algorithm"].unique()
+            for column, value in [
+                ("total_seconds", 0.0), ("total_seconds", 1e4), ("downtime_seconds", 0.2),
+                ("bytes_sent", 10**12), ("pages_sent", 1), ("throttled_seconds", 0.0),
+                ("stalled_seconds", 0.0), ("stalled_seconds", 1e4), ("fault_mean_seconds", 1e4),
+            ]
+        ),
+        results.assign(downtime_seconds=results["downtime_seconds"] * 2 + results.index),
+        results.assign(total_seconds=results["total_seconds"] + 100 * results["link.rtt"]),
+    ]  # fmt: skip
+    broken: set[str] = set()
+    for table in worse:
+        broken |= {c.sentence for c in ran.experiment.claims(table) if not c.holds}
+    assert broken == {claim.sentence for claim in ran.experiment.claims(results)}
+
+
+def test_algorithms_of_the_users_do_not_move_the_claims(ran: Ran) -> None:
+    mine = ran.results[ran.results["algorithm"] == "precopy"].assign(
+        algorithm="mine.py:mine", status="corrupt", total_seconds=0.0, downtime_seconds=99.0
+    )
+    both = pd.concat([ran.results, mine], ignore_index=True)
+    assert ran.experiment.claims(both) == ran.experiment.claims(ran.results)
+
+
+def test_tables_hold_a_number_for_every_guest_and_algorithm(ran: Ran) -> None:
+    assert ran.experiment.tables is not None
+    tables = ran.experiment.tables(ran.results)
+    assert tables
+    algorithms = ordered(ran.results["algorithm"].unique())
+    for title, table in tables.items():
+        assert title.strip()
+        assert isinstance(table, pd.DataFrame)
+        assert list(table.columns[1:]) == [look_of(name).short for name in algorithms]
+        assert set(table.iloc[:, 0]) == set(ran.results["label"])
+        assert np.isfinite(table.iloc[:, 1:].to_numpy(float)).all()
+
+
+def test_a_table_shows_the_means_over_the_seeds() -> None:
+    results = pd.DataFrame(
+        {
+            "label": ["b", "b", "a", "a", "b", "a"],
+            "algorithm": ["precopy", "precopy", "precopy", "postcopy", "postcopy", "precopy"],
+            "seconds": [1.0, 3.0, 5.0, 7.0, 9.0, 6.0],
+        }
+    )
+    table = matrix(results, "seconds", 10.0)
+    assert table.to_dict("list") == {"": ["b", "a"], "pre": [20.0, 55.0], "post": [90.0, 70.0]}
+
+
+def png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=60, metadata={"Software": None})
+    return out.getvalue()
+
+
+def test_the_figure_is_saved_without_warnings_and_always_the_same(ran: Ran, tmp_path: Path) -> None:
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert isinstance(ran.experiment.figure(ran.results), Figure)
+            written.append(_write(ran.experiment, ran.results, folder))
+    assert [path.suffix for path in written[0]] == [".csv", ".png", ".svg"]
+    for one, two in zip(*written, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one
+    assert written[0][1].read_bytes().startswith(b"\x89PNG")
+    svg = written[0][2].read_text()
+    assert svg.startswith("<?xml")
+    assert "<dc:date>" not in svg
+
+
+def test_every_algorithm_is_in_the_legend(ran: Ran) -> None:
+    (legend,) = ran.experiment.figure(ran.results).legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == [look_of(name).label for name in ordered(ran.results["algorithm"].unique())]
+
+
+def test_the_figure_shows_every_measurement_of_every_guest(ran: Ran) -> None:
+    figure = ran.experiment.figure(ran.results)
+    algorithms = ran.results["algorithm"].nunique()
+    scenarios = len(ran.results.groupby(["label", "link"]))
+    marks = sum(len(axes.containers) for axes in figure.axes)
+    panels = len({axes.get_title() for axes in figure.axes} - {""})
+    assert marks == scenarios * algorithms * panels
+    for axes in figure.axes:
+        assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+
+
+def test_nothing_of_a_figure_lies_outside_of_it(ran: Ran) -> None:
+    figure = ran.experiment.figure(ran.results)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = figure.get_tightbbox(canvas.get_renderer())  # in inches
+    width, height = figure.get_size_inches()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height
+
+
+# ---- looks -------------------------------------------------------------------------------------
+
+
+def test_every_built_in_algorithm_has_a_look_of_its_own() -> None:
+    looks = [look_of(name) for name in names("algorithm")]
+    for part in Look.__dataclass_fields__:
+        assert len({getattr(look, part) for look in looks}) == len(looks), part
+    others = look_of("theirs.py:new")
+    assert others.label == "new"  # so none of the built-in ones fell back to this
+    assert not {look.colour for look in looks} & {others.colour}
+
+
+def test_algorithms_of_the_users_look_different_from_one_another_and_from_ours() -> None:
+    theirs = [f"{folder}/mine.py:f{i}" for folder in "ab" for i in range(6)]
+    everything = names("algorithm") + theirs
+    looks = [look_of(name, everything) for name in everything]
+    assert len({(look.colour, look.marker) for look in looks}) == len(everything)
+    assert len({look.label for look in looks}) == len({look.short for look in looks})
+    assert len({look.short for look in looks}) == len(everything)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "beside", "label"),
+    [
+        ("x/mine.py:better", [], "better"),
+        ("x/mine.py:better", ["y/mine.py:other"], "better"),
+        ("x/mine.py:better", ["x/their.py:better"], "mine.py:better"),
+        ("x/mine.py:better", ["y/mine.py:better"], "x/mine.py:better"),
+        ("x/mine.py:delta", [], "mine.py:delta"),
+        ("x/mine.py:pre", [], "mine.py:pre"),
+        ("x/mine.py:_hidden", [], "mine.py:_hidden"),
+    ],
+)
+def test_a_users_algorithm_is_called_by_the_shortest_name_that_tells(
+    algorithm: str, beside: list[str], label: str
+) -> None:
+    assert look_of(algorithm, [algorithm, *beside, "precopy", "delta"]).label == label
+    assert look_of(algorithm, ["precopy", "delta", *beside]).label == label
+
+
+def test_algorithms_come_from_plain_to_bound_and_then_the_users() -> None:
+    got = ordered(["z.py:a", "clairvoyant", "a.py:z", "stop_and_copy", "precopy", "precopy"])
+    assert got == ["stop_and_copy", "precopy", "clairvoyant", "a.py:z", "z.py:a"]
+
+
+def table_of(values: dict[str, list[float]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"algorithm": name, "label": "guest", "x": place, "seconds": value, "seed": seed}
+            for name, series in values.items()
+            for place, value in enumerate(series)
+            for seed in range(3)
+        ]
+    )
+
+
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"precopy": [0.0, 0.0]},
+        {"precopy": [1.0, 1.0]},
+        {"precopy": [1e-6, 1e6], "postcopy": [0.0, 3.0]},
+        {"precopy": [1.0, 2.0, 3.0], "mine.py:mine": [1.0]},
+        {"a.py:f": [1.0], "b.py:f": [2.0]},
+    ],
+)
+def test_figures_of_odd_results_are_drawn_without_warnings(
+    values: dict[str, list[float]], log: bool
+) -> None:
+    results, panels = table_of(values), [Panel("seconds", "time (s)", log=log)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dots = dot_panels(results, panels, rows="label", title="odd")
+        lines = line_panels(results, panels, x="x", x_title="x", rows="label", title="odd")
+        assert png(dots).startswith(b"\x89PNG")
+        assert png(lines).startswith(b"\x89PNG")
+    for figure in (dots, lines):
+        (legend,) = figure.legends
+        assert len(legend.get_texts()) == len(values)
+
+
+def test_wide_intervals_stay_on_a_logarithmic_axis() -> None:
+    results = table_of({"precopy": [1.0]}).assign(seconds=[0.01, 0.01, 10.0])
+    figure = dot_panels(results, [Panel("seconds", "s", log=True)], rows="label", title="wide")
+    assert png(figure).startswith(b"\x89PNG")
+    low, high = figure.axes[0].get_xlim()
+    assert 0 < low < 3.34 < high
+
+
+def test_lost_time_is_what_the_guest_did_not_run() -> None:
+    table = pd.DataFrame({"total_seconds": [10.0], "guest_seconds": [7.5]})
+    assert with_lost_time(table)["lost_seconds"].tolist() == [2.5]
+    assert list(table.columns) == ["total_seconds", "guest_seconds"]
+
+
+@pytest.mark.parametrize("missing", ["tasks", "claims", "figure"])
+def test_an_experiment_that_lacks_a_part_is_refused(tmp_path: Path, missing: str) -> None:
+    parts = {"tasks", "claims", "figure"} - {missing}
+    path = tmp_path / f"without_{missing}.py"
+    path.write_text("".join(f"def {part}(x): ...\n" for part in sorted(parts)))
+    with pytest.raises(InputError, match=rf"expected a function {missing}\(\)"):
+        load(str(path))
+
+
+def test_an_experiment_in_a_file_is_named_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text('"""First\nquestion?\n\nMore."""\ndef tasks(x): ...\nclaims = figure = tasks\n')
+    experiment = load(str(path))
+    assert (experiment.name, experiment.question) == ("mine", "First question?")
+    assert experiment.tables is None
