@@ -1,0 +1,69 @@
+"""The cases that are measured, by the tests and by ``ratios.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy_precopy
+
+from migsim import Link, Migration, Outcome, VirtualMachine, make_workload, migrate
+from migsim.network import PRESETS
+from migsim.units import GIB
+
+__all__ = ["LARGE", "Case", "postcopy", "replay"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pre-copy of a guest that writes uniformly, for the engine and for NumPy."""
+
+    memory: int
+    working_set: int
+    rate: float
+    link: str
+    seed: int = 0
+    max_downtime: float = 0.3
+    max_rounds: int = 30
+
+    def engine(self) -> Outcome:
+        return migrate(
+            "precopy",
+            "uniform",
+            self.link,
+            memory=self.memory,
+            seed=self.seed,
+            workload_args={"working_set": self.working_set, "rate": self.rate},
+            algorithm_args={"max_downtime": self.max_downtime, "max_rounds": self.max_rounds},
+        )
+
+    def numpy(self) -> numpy_precopy.Precopied:
+        return numpy_precopy.precopy(
+            VirtualMachine(memory=self.memory),
+            Link(**PRESETS[self.link][1]),
+            working_set=self.working_set,
+            rate=self.rate,
+            seed=self.seed,
+            max_downtime=self.max_downtime,
+            max_rounds=self.max_rounds,
+        )
+
+
+LARGE = Case(64 * GIB, 16 * GIB, 100_000.0, "10g")
+"""64 GiB, 16.8 million pages, 100 000 writes a second, 10 Gbit/s."""
+
+
+def replay(working_set: int, accesses: int) -> Migration:
+    """Let a guest of 10 million writes a second make so many of them, and return the handle."""
+    vm = VirtualMachine(memory=working_set)
+    workload = make_workload("uniform(rate=10M, working_set=100%)", vm, 0)
+    migration = Migration(vm, workload, Link(**PRESETS["10g"][1]))
+    migration.wait(accesses / 1e7)
+    return migration
+
+
+def postcopy() -> Outcome:
+    """Post-copy of 16 GiB over 10 Gbit/s, with 100 000 writes a second."""
+    return migrate(
+        "postcopy", "uniform", "10g", memory=16 * GIB,
+        workload_args={"working_set": 4 * GIB, "rate": 1e5},
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""How fast the engine is, and that its work is what it should be.
+
+In the ordinary suite each case runs once and only the amount of work is checked. To measure:
+``pytest tests/benchmarks --benchmark-enable --benchmark-only``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from cases import LARGE, Case, postcopy, replay
+
+from migsim.units import GIB, MIB
+
+Benchmark = Any  # pytest-benchmark has no types
+
+
+def measure(benchmark: Benchmark, function: Any, *arguments: Any, accesses: int = 0) -> Any:
+    result = benchmark.pedantic(function, arguments, rounds=5, warmup_rounds=1)
+    if accesses and benchmark.stats is not None:
+        rate = accesses / benchmark.stats.stats.min
+        benchmark.extra_info["million_accesses_per_second"] = round(rate / 1e6, 1)
+    return result
+
+
+@pytest.mark.parametrize("gib", [1, 16])
+def test_accesses_replayed(benchmark: Benchmark, gib: int) -> None:
+    accesses = 20_000_000
+    migration = measure(benchmark, replay, gib * GIB, accesses, accesses=accesses)
+    ledger = migration.close()
+    assert ledger.accesses == accesses
+    # W (1 - (1 - 1/W)^n) distinct pages; the deviation is below the square root of W.
+    pages = gib * GIB // 4096
+    expected = pages * (1 - (1 - 1 / pages) ** accesses)
+    assert abs(len(migration.peek_dirty()) - expected) < 5 * pages**0.5
+
+
+def test_precopy_of_64_gib(benchmark: Benchmark) -> None:
+    result = measure(benchmark, LARGE.engine).result
+    assert result.status == "completed"
+    # 16.8 million pages of 4104 bytes at 9.415 Gbit/s take 58.5 s, in which the guest writes
+    # W (1 - exp(-5.85 M / W)) = 3.16 million of its W = 4.19 million pages; and so on.
+    pages, hot, seconds, dirty = 64 * GIB // 4096, 16 * GIB // 4096, 0.0, 64 * GIB / 4096
+    sent, rounds, pages_per_second = 0.0, 0, 1.25e9 * 1448 / 1538 / 4104
+    while dirty / pages_per_second > 0.3:
+        sent, rounds, seconds = sent + dirty, rounds + 1, seconds + dirty / pages_per_second
+        dirty = hot * (1 - math.exp(-1e5 * dirty / pages_per_second / hot))
+    assert result.rounds == rounds
+    assert result.pages_sent == pytest.approx(sent + dirty, rel=1e-3)
+    assert result.accesses == pytest.approx(1e5 * seconds, rel=1e-3)
+    assert result.sent_first_copy == pages * 4096
+
+
+def test_precopy_of_64_gib_in_numpy(benchmark: Benchmark) -> None:
+    result = measure(benchmark, LARGE.numpy)
+    assert result.stale == 0
+    same_as_the_engine(LARGE, result)
+
+
+def test_postcopy_of_16_gib(benchmark: Benchmark) -> None:
+    result = measure(benchmark, postcopy).result
+    assert result.status == "completed"
+    assert result.pages_sent == 16 * GIB // 4096
+    assert result.faults > 0
+
+
+def same_as_the_engine(case: Case, result: Any) -> None:
+    engine = case.engine().result
+    assert engine.status == "completed"
+    assert (result.rounds, result.pages_sent) == (engine.rounds, engine.pages_sent)
+    assert result.accesses == engine.accesses
+    assert result.total_seconds == pytest.approx(engine.total_seconds, rel=1e-9)
+    assert result.downtime_seconds == pytest.approx(engine.downtime_seconds, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1 * MIB, 1 * MIB, 1e3, "gigabit"),
+        Case(16 * MIB, 4 * MIB, 2e4, "gigabit", seed=1, max_downtime=0.001),
+        Case(16 * MIB, 16 * MIB, 5e4, "gigabit", seed=2, max_downtime=0.01, max_rounds=5),
+        Case(64 * MIB, 32 * MIB, 1e4, "transatlantic", seed=3, max_downtime=0.1),
+        Case(64 * MIB, 64 * MIB, 1e5, "metro", seed=-4, max_rounds=3),
+        Case(256 * MIB, 128 * MIB, 2e4, "long_distance", seed=2**63 - 1, max_downtime=0.05),
+        Case(GIB, GIB, 1e5, "10g", seed=5, max_downtime=0.03),
+        Case(GIB, GIB // 4, 1e5, "100g", seed=6, max_downtime=1e-4),
+    ],
+    ids=str,
+)
+def test_numpy_agrees_with_the_engine(case: Case) -> None:
+    result = case.numpy()
+    assert result.stale == 0
+    same_as_the_engine(case, result)
