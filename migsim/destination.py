@@ -10,6 +10,7 @@ import numpy as np
 from migsim._kernels.destination import (
     DESTINATION_STATE,
     NEED_ACCESSES,
+    NEED_BUSY_PERIOD,
     NEED_FLIGHT_ROOM,
     NEED_LATENCY_ROOM,
     VCPU,
@@ -96,6 +97,7 @@ class Destination:
         state.stretch = 1.0
         state.queued_bytes = link.send_buffer
         state.busy_since = self._flow.ready
+        state.idle_limit = link.retransmission_timeout
         state.half_trip = link.rtt / 2
         state.request_delay = link.rtt / 2 + (REQUEST_BYTES + link.overhead) / link.rate
         state.fault_seconds = vm.fault_seconds
@@ -148,29 +150,38 @@ class Destination:
 
         Returns the time reached. Pages that are in flight at ``until`` arrive in the next call.
         """
-        state, flow = self._states[0], self._flow
+        state = self._states[0]
         self._set_prepaging(push.prepaging)
-        state.stream, state.segment = flow.stream, flow.segment
-        state.shift, state.ready = flow.shift, flow.ready
-        state.queue_segment = 0
-        if flow.stream == 0:
-            state.busy_since = flow.ready
+        self._load_flow()
         state.hold, state.until = hold, until
         state.background = push.background
         state.demand = push.demand
         state.order_next = 0
         self._call(push.order)
-        flow.stream, flow.segment = int(state.stream), int(state.segment)
-        flow.shift, flow.ready = float(state.shift), float(state.ready)
+        self._store_flow()
         for bitmap in (self.missing, self._todo, self._guest.sent):
             bitmap.touched()
         finished = state.unsent == 0 and state.flight_count == 0
         return max(hold, float(state.now)) if finished else until
 
+    def _load_flow(self) -> None:
+        state, flow = self._states[0], self._flow
+        state.stream, state.segment = flow.stream, flow.segment
+        state.shift, state.ready = flow.shift, flow.ready
+        state.queue_segment = 0
+        if flow.stream == 0:
+            state.busy_since = flow.ready
+
+    def _store_flow(self) -> None:
+        state, flow = self._states[0], self._flow
+        flow.stream, flow.segment = int(state.stream), int(state.segment)
+        flow.shift, flow.ready = float(state.shift), float(state.ready)
+
     def _call(self, order: Integers) -> None:
         """Call the kernel until it is done, giving it more room where it asks."""
-        state, guest, curve = self._states[0], self._guest, self._flow.curve
+        state, guest = self._states[0], self._guest
         while True:
+            curve = self._flow.curve
             state.buffer_first = self._window.first
             status = run_destination(
                 self._states,
@@ -197,6 +208,10 @@ class Destination:
                 self._window.move(first, max(AccessWindow.BLOCK, 2 * (last + 1 - first)))
             elif status == NEED_FLIGHT_ROOM:
                 self._widen_flight()
+            elif status == NEED_BUSY_PERIOD:
+                self._store_flow()
+                self._flow.begin(float(state.idle_until))
+                self._load_flow()
             elif status == NEED_LATENCY_ROOM:
                 self._flush_latencies()
                 if self._latency.size < 2 * guest.vm.vcpus:

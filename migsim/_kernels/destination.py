@@ -17,6 +17,7 @@ from migsim._types import Floats, Integers, Record, Words
 __all__ = [
     "DESTINATION_STATE",
     "FAULTED",
+    "NEED_BUSY_PERIOD",
     "NEED_FLIGHT_ROOM",
     "NEED_LATENCY_ROOM",
     "VCPU",
@@ -27,6 +28,7 @@ DONE = 0
 NEED_ACCESSES = 1
 NEED_FLIGHT_ROOM = 2
 NEED_LATENCY_ROOM = 3
+NEED_BUSY_PERIOD = 4
 
 # Rows of `sent_by_kind`; the first two as at the source.
 FIRST = 0
@@ -48,6 +50,8 @@ DESTINATION_STATE = np.dtype(
         ("queued_bytes", "i8"),  # socket buffer ahead of a newly chosen page
         ("queue_segment", "i8"),
         ("busy_since", "f8"),
+        ("idle_limit", "f8"),  # a longer gap than this changes the window of the sender
+        ("idle_until", "f8"),  # for `NEED_BUSY_PERIOD`: when the sender has something to send
         ("half_trip", "f8"),  # propagation delay, one way
         ("request_delay", "f8"),  # from a fault to the request's arrival at the source
         ("fault_seconds", "f8"),  # CPU time of a fault: trap, place the page, wake the vCPU
@@ -376,6 +380,10 @@ def run_destination(
         if status != DONE:
             return status
         waiting = _oldest_request(s, vcpus, todo)
+        growing = s.segment + 1 < curve_bytes.size
+        if decision > s.ready and (growing or decision - s.ready > s.idle_limit):
+            s.idle_until = decision
+            return NEED_BUSY_PERIOD
         kind = FIRST
         if waiting >= 0 and vcpus[waiting].request <= decision:
             kind = FAULTED

@@ -138,7 +138,7 @@ class Flow:
         return max(0, int(np.searchsorted(self.curve.bytes, self.stream, side="left")) - 1)
 
     def _decayed(self, window: float, idle: float) -> float:
-        timeout = self.link.rtt + 0.2  # Linux adds at least 200 ms to the smoothed round trip
+        timeout = self.link.retransmission_timeout
         initial = float(self.link.initial_window * self.link.segment)
         while idle > timeout and window > initial:
             window = max(initial, window / 2.0)

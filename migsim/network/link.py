@@ -64,6 +64,14 @@ class Link:
         return self.rate * self.segment / (self.segment + self.overhead)
 
     @property
+    def retransmission_timeout(self) -> float:
+        """Seconds after which the sender takes silence for loss, and an idle window for too large.
+
+        Linux adds at least 200 ms to the smoothed round trip.
+        """
+        return self.rtt + 0.2
+
+    @property
     def message_header(self) -> int:
         """Bytes before each page in the stream."""
         return self.page_header if self.overhead else 0
