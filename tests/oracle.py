@@ -314,8 +314,7 @@ class Oracle:
                     page = self._background(order)
                 if kind == "first" and page in self.sent:
                     kind = "resent"
-                if choice > sender.ready:
-                    sender.slip(choice - sender.ready)
+                sender.begin(choice)
                 content = self.vm.page_size if page in self.nonzero else 1
                 self.zero_pages += content == 1
                 self.kinds[kind][0] += 1

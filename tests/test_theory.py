@@ -1,0 +1,304 @@
+"""The engine against closed forms and against figures that others have measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from helpers import Listed, machine, migration, preset
+
+from migsim import Link, Migration, Pages, Workload, migrate
+from migsim.network import Flow
+from migsim.simulate import Outcome
+
+MEBI = 2**20
+BARE = {"rtt": 0, "overhead": 0}
+PLAIN = {"device_state": 0, "resume_seconds": 0, "sync_seconds_per_gib": 0}
+
+
+def rounds_of(outcome: Outcome) -> list[tuple[int, float]]:
+    """Return pages and seconds of each pre-copy round."""
+    sends = [event for event in outcome.timeline if event.act == "send" and event.guest == "source"]
+    return [(event.pages, event.seconds) for event in sends]
+
+
+def precopy(workload: str, link_rate: str, **workload_args: Any) -> Outcome:
+    return migrate(
+        "precopy",
+        workload,
+        "custom",
+        memory="256MiB",
+        algorithm_args={"max_downtime": 0, "max_rounds": 8},
+        workload_args={"working_set": "100%", **workload_args},
+        link_args={**BARE, "rate": link_rate},
+        vm_args=PLAIN,
+    )
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
+def test_precopy_of_a_linear_writer_is_a_geometric_series(ratio: float) -> None:
+    """Each round sends what the one before let be written: N, N r, N r^2, ... (r = D / R)."""
+    bandwidth = 4096 * 10_000
+    outcome = precopy("sequential", f"{bandwidth}B/s", rate=ratio * 10_000)
+    pages, seconds = 65_536.0, 6.5536
+    for sent, took in rounds_of(outcome):
+        # Whole pages only, and the rounding of one round is sent on to the next.
+        assert sent == pytest.approx(pages, abs=1 / (1 - ratio))
+        assert took == pytest.approx(seconds, abs=1e-4 / (1 - ratio))
+        pages, seconds = pages * ratio, seconds * ratio
+    assert outcome.result.rounds >= min(8, math.log(65_536) / -math.log(ratio) - 1)
+
+
+def test_precopy_of_a_uniform_writer() -> None:
+    """n' = W (1 - exp(-D T / W)) with T = n / R, down to the fixed point."""
+    outcome = precopy("uniform", "400MiB/s", rate=80_000)
+    expected, bandwidth = 65_536.0, 400 * MEBI / 4096
+    found = rounds_of(outcome)
+    assert len(found) == 8
+    for sent, took in found:
+        assert sent == pytest.approx(expected, rel=0.02)
+        assert took == pytest.approx(sent / bandwidth, rel=1e-9)
+        expected = 65_536 * (1 - math.exp(-80_000 * took / 65_536))
+
+
+def test_clark() -> None:
+    """Stop-and-copy of 512 MB at 128, 256 and 512 Mbit/s: 32, 16, 8 s (Clark et al., NSDI 2005)."""
+    for megabits, seconds in [(128, 32), (256, 16), (512, 8)]:
+        outcome = migrate(
+            "stop_and_copy",
+            "idle",
+            "custom",
+            memory="512MiB",
+            link_args={"rate": megabits * MEBI / 8, "rtt": "200us", "overhead": 0},
+        )
+        assert outcome.result.downtime_seconds == pytest.approx(seconds, rel=0.01)
+
+
+@pytest.mark.parametrize(("memory", "seconds"), [("2GiB", 18.49), ("8GiB", 73.48)])
+def test_deshpande(memory: str, seconds: float) -> None:
+    """Pre-copy of an idle guest over Gigabit Ethernet (Deshpande et al., HPDC 2011).
+
+    They saw 940 Mbit/s with tcpdump. Nothing is set here: the preset's 1 Gbit/s on the wire is
+    941 Mbit/s of stream once Ethernet, IP and TCP headers are deducted. No page is zero.
+    """
+    result = migrate("precopy", "idle", "gigabit", memory=memory).result
+    assert result.total_seconds == pytest.approx(seconds, rel=0.02)
+
+
+def test_hines() -> None:
+    """Post-copy of 2 GB sends 524.2 to 524.6 thousand pages (Hines and Gopalan, VEE 2009)."""
+    result = migrate(
+        "postcopy", "uniform", memory="2GiB", workload_args={"rate": "10k", "read_fraction": 0.5}
+    ).result
+    assert result.status == "completed"
+    assert 524_200 <= result.pages_sent <= 524_600
+    assert result.faults > 1000
+
+
+def test_goodput() -> None:
+    assert preset("gigabit").goodput == pytest.approx(125e6 * 1448 / 1538)
+    assert Link(rate=1e9, rtt=0.0, mtu=9000).goodput == pytest.approx(1e9 * 8948 / 9038)
+    assert Link(rate=1e9, rtt=0.0, overhead=0).goodput == 1e9
+    result = migrate("stop_and_copy", "idle", memory="64MiB").result
+    stream = 16_384 * 4104 + 256 * 1024
+    assert result.bytes_sent == stream + math.ceil(stream / 1448) * 90
+
+
+# ---- slow start ---------------------------------------------------------------------------------
+
+FIRST = 10 * 1448
+
+
+def left_at(size: int, flow: Flow, now: float = 0.0) -> float:
+    """Return when ``size`` bytes have left, the flow staying as it is."""
+    return flow.copy().transmit(now, size)
+
+
+def test_slow_start_doubles_each_round_trip() -> None:
+    link = preset("long_distance")
+    flow = Flow(link, 0.0)
+    byte = 1 / link.goodput
+    for k in range(6):
+        before = FIRST * (2**k - 1)
+        # Round trip 1 is the handshake; window k goes in round trip k + 2.
+        assert left_at(before + FIRST * 2**k, flow) == pytest.approx(
+            0.1 * (k + 1) + FIRST * 2**k * byte
+        )
+        assert left_at(before + 1, flow) == pytest.approx(0.1 * (k + 1) + byte)
+
+
+def test_slow_start_ends_at_the_rate_of_the_link() -> None:
+    link = preset("long_distance")
+    flow = Flow(link, 0.0)
+    product = link.goodput * link.rtt
+    full = next(k for k in range(30) if FIRST * 2**k >= product)
+    begins = FIRST * (2**full - 1)
+    for size in (1, 10**7, 10**9):
+        expected = 0.1 * (full + 1) + size / link.goodput
+        assert left_at(begins + size, flow) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_short_path_has_no_slow_start_to_speak_of() -> None:
+    link = preset("gigabit")
+    ideal = link.rtt + 10**7 / link.goodput
+    assert ideal <= left_at(10**7, Flow(link, 0.0)) <= ideal + 2 * link.rtt
+
+
+@pytest.mark.parametrize(("idle", "halvings"), [(0.2, 0), (0.31, 1), (0.61, 2), (60.0, 30)])
+def test_idle_restart(idle: float, halvings: int) -> None:
+    """A window at the product of rate and round trip halves per time-out of rtt + 200 ms."""
+    link = preset("long_distance")
+    flow = Flow(link, 0.0)
+    ended = flow.transmit(0.0, 10**9)
+    window = max(link.goodput * link.rtt / 2**halvings, FIRST)
+    start = ended + idle
+    assert left_at(int(window), flow, start) == pytest.approx(start + window / link.goodput)
+    second = left_at(int(window) + 2, flow, start)
+    assert second == pytest.approx(
+        start + (link.rtt if halvings else window / link.goodput), abs=1e-6
+    )
+
+
+def test_a_short_wait_gains_nothing() -> None:
+    """Acknowledgements take their round trip, however the sender cuts its work."""
+    link = preset("long_distance")
+    one, many = Flow(link, 0.0), Flow(link, 0.0)
+    whole = one.transmit(0.0, 100 * FIRST)
+    now = 0.0
+    for _ in range(1000):
+        now = many.transmit(now, FIRST // 10) + 1e-9
+    assert whole <= now <= whole + 1e-5
+    assert one.carried == many.carried
+
+
+def test_a_wait_lets_acknowledgements_come() -> None:
+    """After half a window and a long enough wait the window has grown by that half."""
+    link = preset("long_distance")
+    flow = Flow(link, 0.0)
+    flow.transmit(0.0, FIRST // 2)
+    start = 0.25
+    assert left_at(FIRST + FIRST // 2, flow, start) == pytest.approx(
+        start + 1.5 * FIRST / link.goodput
+    )
+    assert left_at(FIRST + FIRST // 2 + 1, flow, start) == pytest.approx(start + 0.1, abs=1e-6)
+
+
+# ---- post-copy ----------------------------------------------------------------------------------
+
+
+def missing_everything(link: Link, accesses: list[tuple[float, int, bool]], **vm: Any) -> Migration:
+    handle = migration(accesses, 64, link, **vm)
+    handle.pause()
+    handle.resume(handle.everything)
+    return handle
+
+
+@pytest.mark.parametrize("name", ["gigabit", "10g", "long_distance"])
+def test_latency_of_a_fault_on_an_idle_link(name: str) -> None:
+    link = preset(name)
+    # Slow start is in the way of none: a page is three segments, and the window is ten or more.
+    accesses = [(0.5 * k, k, k % 2 == 0) for k in range(1, 6)]
+    handle = missing_everything(link, accesses, fault_seconds=20e-6)
+    handle.push(background=False, until=handle.now + 4.0)
+    expected = link.rtt + (16 + 90) / link.rate + (4096 + 8) / link.goodput + 20e-6
+    latencies = handle.close().latencies
+    assert latencies == pytest.approx([expected] * 5, rel=1e-9)
+
+
+def test_a_fault_behind_the_background_push() -> None:
+    """It waits for the page on the link; with a send buffer, also for all that lies in it."""
+    page = 4104 / preset("gigabit").goodput
+    for buffer in (0, 20 * 4104):
+        link = preset("gigabit", send_buffer=buffer)
+        handle = missing_everything(link, [(0.0003, 60, False)], fault_seconds=0.0)
+        handle.push(prepaging="none")
+        (latency,) = handle.close().latencies
+        idle = link.rtt + (16 + 90) / link.rate + page
+        waits = latency - idle
+        assert buffer / link.goodput <= waits <= buffer / link.goodput + page
+
+
+def test_vcpus_block_alone() -> None:
+    """Two of four vCPUs wait for one page each, and the two others make their accesses."""
+    listed = [(0.001 * (j + 1), j % 4, True) for j in range(40)]
+    handle = migration(listed, 64, preset("gigabit", rtt=0.04), vcpus=4)
+    handle.pause()
+    handle.resume(Pages.of([0, 1], size=64))
+    start = handle.now + 0.02  # the first instruction
+    handle.push(background=False, until=start + 0.0405)
+    ledger = handle.close()
+    # vCPUs 2 and 3 have made their 20 accesses; 0 and 1 theirs up to the first, which waits.
+    assert (ledger.faults, ledger.requests, ledger.accesses) == (2, 2, 20)
+    assert ledger.stalled == pytest.approx((0.0395 + 0.0385) / 4, abs=1e-9)
+
+
+def test_vcpus_that_share_a_page_share_a_request() -> None:
+    listed = [(0.001 + 1e-4 * j, 7, True) for j in range(4)]
+    handle = migration(listed, 64, preset("metro"), vcpus=4, fault_seconds=0.0)
+    handle.pause()
+    handle.resume(Pages.of([7], size=64))
+    handle.push()
+    ledger = handle.close()
+    assert ledger.faults <= 4
+    assert ledger.requests <= 1
+    handle = migration(listed, 64, preset("metro"), vcpus=4, fault_seconds=0.0)
+    handle.pause()
+    handle.resume(Pages.of([7], size=64))
+    handle.push(background=False, until=handle.now + 1)
+    ledger = handle.close()
+    assert (ledger.faults, ledger.requests) == (4, 1)
+    one = ledger.latencies.max()
+    assert sorted(ledger.latencies) == pytest.approx([one - 3e-4, one - 2e-4, one - 1e-4, one])
+
+
+# ---- the cost of bookkeeping ---------------------------------------------------------------------
+
+
+def test_first_writes_take_their_time_from_the_guest() -> None:
+    """1000 first writes at 10 us make 10 ms; a page written again in a round is free."""
+    listed = [(1e-4 * (j + 1), j % 500, True) for j in range(2000)]
+    handle = migration(listed, 500, preset("gigabit"), first_write_seconds=10e-6)
+    handle.take_dirty()
+    handle.wait(0.0505)
+    handle.take_dirty()
+    handle.wait(0.1505)
+    ledger = handle.close()
+    # Round 1: 0.0505 s hold 459 first writes (110 us each); round 2 all 500 and free ones.
+    assert ledger.tracking == pytest.approx((459 + 500) * 10e-6, abs=10e-6)
+    assert ledger.guest == pytest.approx(0.201 - ledger.tracking, abs=1e-9)
+
+
+def test_throttling_slows_the_writes() -> None:
+    listed = [(0.001 * (j + 1), j, True) for j in range(500)]
+    handle = migration(listed, 500)
+    handle.throttle(0.75)
+    handle.wait(0.4005)
+    assert len(handle.take_dirty()) == 100
+    handle.throttle(0.0)
+    handle.wait(0.1)
+    assert len(handle.take_dirty()) == 100
+    ledger = handle.close()
+    assert ledger.throttled == pytest.approx(0.75 * 0.4005)
+    assert ledger.guest == pytest.approx(0.25 * 0.4005 + 0.1)
+
+
+def test_a_log_sync_takes_its_time_while_the_guest_runs_on() -> None:
+    def workload(_vm: object, _seed: int) -> Workload:
+        return Listed([(0.001 * (j + 1), j, True) for j in range(100)], 100)
+
+    def algorithm(handle: Migration) -> None:
+        assert len(handle.take_dirty()) == 10
+        assert handle.now == pytest.approx(0.0105)
+        handle.pause()
+        handle.send(handle.everything)
+        handle.resume()
+
+    outcome = migrate(
+        algorithm,
+        workload,
+        memory="1GiB",
+        vm_args={"sync_seconds_per_gib": 0.0105, "page_size": "2MiB"},
+    )
+    assert outcome.result.status == "completed", outcome.result.error
+    assert machine(512, page_size=2 << 20, sync_seconds_per_gib=2.0).sync_seconds == 2.0
