@@ -37,7 +37,8 @@ class Sender:
         """Let the sender have something to send from ``now`` on."""
         if now <= self.ready:
             return
-        if self.unbounded or now >= self.round_start + self.link.rtt:
+        nothing_under_way = self.unbounded or not self.used
+        if nothing_under_way or now >= self.round_start + self.link.rtt:
             grown = self.window if self.unbounded else self.window + self.used
             self.window = min(grown, self.largest)
             idle, initial = now - self.ready, self.link.initial_window * self.link.segment

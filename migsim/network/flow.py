@@ -93,7 +93,7 @@ class Flow:
         used = self.stream - int(self.curve.bytes[k]) + (self.used if k == 0 else 0)
         growing = k + 1 < self.curve.bytes.size
         acknowledged = float(self.curve.at[k + 1]) + self.shift if growing else now
-        if now < acknowledged:
+        if used and now < acknowledged:
             self.window, self.used = window, used
         else:
             full = max(self.window, self.link.goodput * self.link.rtt)
