@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from migsim.build import build_vm, build_workload
@@ -67,8 +68,9 @@ class Task:
 
     def resolve(self) -> ResolvedTask:
         """Return the task with everything looked up, filled in and checked. Raises `InputError`."""
-        if not -_SEED_LIMIT <= self.seed < _SEED_LIMIT:
-            raise InputError(f"seed is {self.seed}, expected a 64-bit integer")
+        whole = isinstance(self.seed, Integral) and not isinstance(self.seed, bool)
+        if not whole or not -_SEED_LIMIT <= self.seed < _SEED_LIMIT:
+            raise InputError(f"seed is {self.seed!r}, expected a 64-bit integer")
         vm_args = dict(self.vm_args)
         if self.memory is not None:
             if "memory" in vm_args:
@@ -95,9 +97,17 @@ class Task:
             link_name=self.link,
             link_args=values[2],
             vm=vm,
-            seed=self.seed,
-            limits=Limits(self.limit_seconds, self.limit_acts),
+            seed=int(self.seed),
+            limits=self._limits(),
         )
+
+    def _limits(self) -> Limits:
+        seconds, acts = self.limit_seconds, self.limit_acts
+        if not isinstance(seconds, Real) or not seconds > 0:
+            raise InputError(f"limit_seconds is {seconds!r}, expected more than 0 seconds")
+        if not isinstance(acts, Integral) or not acts > 0:
+            raise InputError(f"limit_acts is {acts!r}, expected a whole number above 0")
+        return Limits(float(seconds), int(acts))
 
     @property
     def key(self) -> str:
