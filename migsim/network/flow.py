@@ -50,6 +50,7 @@ class Flow:
         shift: how far departures have fallen behind the curve, for want of data.
         window: bytes that may be in flight at the start of this busy period.
         used: how many of them were in flight already when it started.
+        acknowledged: when the first acknowledgement of that window comes, if ``shift`` is 0.
         finished: bytes sent in earlier busy periods.
     """
 
@@ -60,13 +61,15 @@ class Flow:
     shift: float = 0.0
     window: float = field(init=False)
     used: int = 0
+    acknowledged: float = field(init=False)
     finished: int = 0
     curve: Curve = field(init=False)
 
     def __post_init__(self) -> None:
         self.ready += self.link.rtt  # SYN, SYN-ACK; data goes with the final ACK
         self.window = float(self.link.initial_window * self.link.segment)
-        self.curve = self._draw(self.ready, int(self.window), self.ready + self.link.rtt)
+        self.acknowledged = self.ready + self.link.rtt
+        self.curve = self._draw(self.ready)
 
     def copy(self) -> Flow:
         """Return an independent flow in the same state."""
@@ -91,17 +94,20 @@ class Flow:
         k = self._round()
         window = self.window * 2.0**k
         used = self.stream - int(self.curve.bytes[k]) + (self.used if k == 0 else 0)
-        growing = k + 1 < self.curve.bytes.size
-        acknowledged = float(self.curve.at[k + 1]) + self.shift if growing else now
+        acknowledged = now  # at full rate: all the time
+        if k + 1 < self.curve.bytes.size:
+            acknowledged = self.acknowledged if k == 0 else float(self.curve.at[k + 1])
+            acknowledged += self.shift
         if used and now < acknowledged:
             self.window, self.used = window, used
         else:
             full = max(self.window, self.link.goodput * self.link.rtt)
             self.window = self._decayed(min(window + used, full), now - self.ready)
             self.used, acknowledged = 0, now + self.link.rtt
+        self.acknowledged = acknowledged
         self.finished += self.stream
         self.stream, self.segment, self.shift, self.ready = 0, 0, 0.0, now
-        self.curve = self._draw(now, int(self.window) - self.used, acknowledged)
+        self.curve = self._draw(now)
         return now
 
     def transmit(self, now: float, size: int) -> float:
@@ -112,18 +118,18 @@ class Flow:
             self.ready = max(self.ready, self.curve.departure(self.stream) + self.shift)
         return self.ready
 
-    def _draw(self, start: float, room: int, acknowledged: float) -> Curve:
+    def _draw(self, start: float) -> Curve:
         """Return the curve from ``start`` on: the window doubles each round trip (RFC 5681).
 
-        ``room`` bytes may leave before the first acknowledgement comes. Each window leaves at the
-        rate of the link; then the sender waits for the first acknowledgement. Once a window lasts
-        a whole round trip the link is never idle again.
+        Each window leaves at the rate of the link; then the sender waits for the first
+        acknowledgement. Once a window lasts a whole round trip the link is never idle again.
         """
+        room = int(self.window) - self.used
         pace = 1.0 / self.link.goodput
         at, sent, window = [start], [0], self.window
         while window * pace < self.link.rtt and sent[-1] < 2**60:
             if len(at) == 1:
-                at.append(max(acknowledged, start + room * pace))
+                at.append(max(self.acknowledged, start + room * pace))
                 sent.append(room)
             else:
                 at.append(at[-1] + self.link.rtt)
