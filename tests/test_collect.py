@@ -390,3 +390,19 @@ def test_ctrl_c_while_workers_start_is_clean(tmp_path: Path, experiment: Path) -
     assert errors.splitlines()[-1] == "migsim: interrupted"
     assert "Traceback" not in errors
     run.wait_for_emptiness()
+
+
+def test_ctrl_c_does_not_wait_for_long_migrations(tmp_path: Path) -> None:
+    file = tmp_path / "long.py"
+    text = EXPERIMENT.replace("0.02", "0 if migration.vm.vcpus == 1 else 600")
+    text = text.replace('memory="1MiB"', 'memory="1MiB", vm_args={"vcpus": 1 + (seed > 3)}')
+    assert text.count("vcpus") == 2
+    file.write_text(text)
+    run = Sweep(file, tmp_path / "out")
+    run.wait_for_rows(4)
+    started = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.end()[0] == 130
+    assert time.monotonic() - started < 30
+    run.wait_for_emptiness()
+    assert run.rows.read_bytes().count(b"\n") == 4
