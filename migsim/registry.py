@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import marshal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -180,19 +181,22 @@ def _plugin(kind: Kind, name: str, module: ModuleType, function: str) -> Plugin:
             f"{kind} '{name}': {module.__name__} has no function '{function}', "
             f"{did_you_mean(function, own)}"
         )
-    if not module.__file__:
+    source = getattr(module, "__file__", None)  # built-in modules lack it
+    if not source:
         raise InputError(f"{kind} '{name}': module {module.__name__} has no source file")
-    digest = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     return from_function(kind, name, call, digest)
 
 
 def _from_object(kind: Kind, call: Callable[..., Any]) -> Plugin:
+    if not inspect.isfunction(call):
+        # The key has to name the source, and that of other callables cannot be found.
+        raise InputError(f"{kind} {call!r}: expected a function or its name")
     try:
-        source = inspect.getsource(call)
-    except (OSError, TypeError):
-        source = repr(call)
-    name = getattr(call, "__qualname__", repr(call))
-    return from_function(kind, name, call, hashlib.sha256(source.encode()).hexdigest())
+        source = inspect.getsource(call).encode()
+    except OSError:  # typed in at a prompt
+        source = marshal.dumps(call.__code__)
+    return from_function(kind, call.__qualname__, call, hashlib.sha256(source).hexdigest())
 
 
 def from_function(kind: Kind, name: str, call: Callable[..., Any], digest: str) -> Plugin:
