@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -273,6 +274,8 @@ def figure(results):
 class Sweep:
     """``migsim run`` on two workers as a process group of its own."""
 
+    started: ClassVar[list[Sweep]] = []
+
     def __init__(self, file: Path, results: Path) -> None:
         self.rows = results / file.stem / "rows.jsonl"
         self.table = results / file.stem / f"{file.stem}.csv"
@@ -282,6 +285,7 @@ class Sweep:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self.started.append(self)
 
     def wait_for_rows(self, count: int) -> None:
         deadline = time.monotonic() + 60
@@ -310,6 +314,14 @@ class Sweep:
         while self.members():
             assert time.monotonic() < deadline, self.members()
             time.sleep(0.05)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    yield
+    for sweep_ in Sweep.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(sweep_.process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
