@@ -1,0 +1,107 @@
+"""Compiled and interpreted kernels agree; an edited kernel is never served from an old cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, python, row_text, small_arguments, small_trace
+
+from migsim import migrate
+from migsim.registry import names
+
+RUNS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_jit import small_rows
+from migsim.accesses import AccessWindow
+AccessWindow.BLOCK = 256  # as good as any, and what is made ahead in vain is slow here
+print(json.dumps(small_rows(Path({trace!r}))))
+"""
+
+
+def small_rows(trace: Path) -> dict[str, str]:
+    """Return all that two small migrations of each algorithm came to."""
+    rows = {}
+    for algorithm in names("algorithm"):
+        for workload in ("mix", "trace"):
+            outcome = migrate(
+                algorithm,
+                workload,
+                memory="1MiB",
+                seed=2,
+                workload_args=small_arguments(workload, trace),
+                vm_args={"vcpus": 2, "device_state": 1000, "resume_seconds": 1e-3,
+                         "dirty_log": "send", "clear_chunk": "64KiB",
+                         "first_write_seconds": 1e-6},
+            )  # fmt: skip
+            rows[f"{algorithm}, {workload}"] = row_text(outcome)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_trace(tmp_path_factory.mktemp("traces") / "small.mtrace")
+
+
+def test_interpreted_kernels_give_the_same(trace: Path) -> None:
+    code = RUNS.format(tests=str(Path(__file__).parent), trace=str(trace))
+    interpreted = json.loads(python(code, NUMBA_DISABLE_JIT="1"))
+    compiled = small_rows(trace)
+    assert interpreted.keys() == compiled.keys()
+    assert all('"completed"' in row for row in compiled.values())
+    for name, row in compiled.items():
+        assert interpreted[name] == row, name
+
+
+def test_the_comparison_has_something_to_compare(trace: Path) -> None:
+    rows = {name: json.loads(row)[0] for name, row in small_rows(trace).items()}
+    assert rows["postcopy, mix"]["faults"] > 3
+    assert rows["precopy, mix"]["sent_resent"] > 0
+
+
+USE = """
+import numpy as np
+from migsim._jit import jit, kernel_cache_directory
+from migsim._kernels.source import run_source
+from migsim._kernels.foresight import mark_writes
+words = np.zeros(2, np.uint64)
+mark_writes(np.array([3, 70], np.int64), np.array([0.0, 1.0]), 9.0, words)
+print(words.tolist(), kernel_cache_directory().name)
+"""
+
+
+def test_an_edited_helper_is_not_served_from_the_cache(tmp_path: Path) -> None:
+    """`mark_writes` calls `bit_of` in another file, which numba's own cache does not look at."""
+    shutil.copytree(
+        ROOT / "migsim", tmp_path / "migsim", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    where = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def use() -> list[str]:
+        return python(USE, cwd=tmp_path, **where).rsplit(" ", 1)
+
+    first = use()
+    assert first[0] == "[8, 64]"
+    assert use() == first
+    cached = list((tmp_path / "cache").rglob("*.nbc"))
+    assert cached
+    helper = tmp_path / "migsim" / "_kernels" / "bits.py"
+    source = helper.read_text()
+    helper.write_text(source.replace("np.uint64(page & 63)", "np.uint64((page + 1) & 63)", 1))
+    assert helper.read_text() != source
+    edited = use()
+    assert edited[0] == "[16, 128]"
+    assert edited[1] != first[1]
+    helper.write_text(source)
+    assert use() == first
+
+
+def test_without_a_writable_cache_folder(tmp_path: Path) -> None:
+    """Then kernels are compiled anew; nothing else is different."""
+    blocker = tmp_path / "file"
+    blocker.write_text("no folder")
+    assert python(USE, NUMBA_CACHE_DIR=str(blocker / "cache")).startswith("[8, 64]")
