@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from migsim.errors import InputError
 from migsim.simulate import execute
@@ -21,9 +22,9 @@ from migsim.task import ResolvedTask, Task
 
 __all__ = ["check", "collect", "default_workers"]
 
-_BATCH_SECONDS = 0.2
-"""Tasks are handed out in batches of about this length: long enough that handing out costs
-nothing, short enough that little is lost when a worker dies."""
+_SHORT_SECONDS = 0.05
+"""After a migration of less real time than that, a worker gets the next one while it is at one: so
+it need not wait for the disk, and no long migration waits for another."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of tasks done and the number of all."""
@@ -37,20 +38,19 @@ def default_workers() -> int:
 Job = tuple[str, Task]
 """A task with the key under which its row is wanted."""
 
+_Answer = tuple[Row, float] | Exception
+"""The row of a job and the real time that it took."""
 
-def _rows(batch: Sequence[Job]) -> tuple[list[Row], float]:
-    """Run a batch in a worker; return its rows and how long a task took."""
-    started = time.perf_counter()
-    rows = []
-    for key, task in batch:
-        resolved = task.resolve()
-        if resolved.key != key:
-            raise InputError(
-                f"the source of algorithm '{resolved.algorithm.name}' or of workload "
-                f"'{resolved.workload.name}' was changed during the sweep; run it again"
-            )
-        rows.append(Row(key, resolved.describe(), execute(resolved).result.as_dict()))
-    return rows, (time.perf_counter() - started) / len(batch)
+
+def _row(job: Job) -> Row:
+    key, task = job
+    resolved = task.resolve()
+    if resolved.key != key:
+        raise InputError(
+            f"the source of algorithm '{resolved.algorithm.name}' or of workload "
+            f"'{resolved.workload.name}' was changed during the sweep; run it again"
+        )
+    return Row(key, resolved.describe(), execute(resolved).result.as_dict())
 
 
 def check(tasks: Sequence[Task]) -> list[str]:
@@ -88,8 +88,7 @@ def collect(
     report(len(by_key) - len(missing), len(by_key))
     if count <= 1:
         while missing:
-            rows, _ = _rows([missing.popleft()])
-            store.add(rows[0])
+            store.add(_row(missing.popleft()))
             report(len(by_key) - len(missing), len(by_key))
     else:
         _run_pool(missing, store, count, lambda done: report(done, len(by_key)), len(by_key))
@@ -138,40 +137,94 @@ def _interrupts_held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def _serve(connection: Connection) -> None:
+    """Answer jobs with their rows until there are no more: what a worker does."""
+    _end_with_parent()
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        started = time.perf_counter()
+        try:
+            answer: _Answer = (_row(job), time.perf_counter() - started)
+        except Exception as error:
+            error.add_note(f"in a worker:\n{traceback.format_exc()}")
+            answer = error
+        connection.send(answer)
+
+
 def _run_pool(
     missing: deque[Job], store: Store, workers: int, report: Callable[[int], None], total: int
 ) -> None:
-    # A fork server: workers start clean whatever threads this process has, and share its imports.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["migsim.simulate"])
-    done = total - len(missing)
-    batch_size = 1
-    pending: set[Future[tuple[list[Row], float]]] = set()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-    others = set(multiprocessing.active_children())
+    """Run the missing jobs; each row is stored as soon as it is there.
+
+    Each worker has a pipe of its own, and no thread here shares a lock with another: so a worker
+    may die, and Ctrl-C may come, at any moment. An executor of the standard library can then wait
+    for ever.
+    """
+    crew: dict[Connection, BaseProcess] = {}
     try:
-        while missing or pending:
-            while missing and len(pending) < 2 * workers:
-                batch = [missing.popleft() for _ in range(min(batch_size, len(missing)))]
-                with _interrupts_held():
-                    pending.add(pool.submit(_rows, batch))
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            # Where a worker has died, what the others finished is kept first.
-            for future in sorted(finished, key=lambda future: future.exception() is not None):
-                rows, seconds = future.result()
-                for row in rows:
-                    store.add(row)
-                done += len(rows)
-                report(done)
-                fair = max(1, len(missing) // (4 * workers))
-                batch_size = max(1, min(fair, int(_BATCH_SECONDS / max(seconds, 1e-6))))
-    except BrokenProcessPool:
-        raise RuntimeError(
-            f"a worker process died; {done} of {total} results are kept, run again to go on"
-        ) from None
+        for _ in range(workers):
+            _start_worker(crew)
+        _hand_out(missing, store, crew, report, total)
     except BaseException:
-        for worker in set(multiprocessing.active_children()) - others:
+        for worker in crew.values():
             worker.kill()  # what it is at is not wanted any more
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for pipe, worker in crew.items():
+            pipe.close()
+            worker.join()
+
+
+def _start_worker(crew: dict[Connection, BaseProcess]) -> None:
+    # A fork server: workers start clean whatever threads this process has, and share its imports.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["migsim.simulate"])
+    here, there = context.Pipe()
+    with _interrupts_held():
+        worker = context.Process(target=_serve, args=(there,))
+        worker.start()
+        crew[here] = worker
+    there.close()  # so that its end is seen
+
+
+def _hand_out(
+    missing: deque[Job],
+    store: Store,
+    crew: dict[Connection, BaseProcess],
+    report: Callable[[int], None],
+    total: int,
+) -> None:
+    done, died = total - len(missing), False
+    at_work = dict.fromkeys(crew, 0)
+
+    def give(pipe: Connection, jobs: int) -> None:
+        while missing and at_work[pipe] < jobs:
+            pipe.send(missing.popleft())
+            at_work[pipe] += 1
+
+    for pipe in crew:
+        give(pipe, 1)
+    while not died and any(at_work.values()):
+        ready = wait([pipe for pipe, jobs in at_work.items() if jobs])
+        for pipe in (pipe for pipe in crew if pipe in ready):
+            row = None
+            try:
+                answer: _Answer = pipe.recv()
+                if isinstance(answer, Exception):
+                    raise answer
+                row, seconds = answer
+                at_work[pipe] -= 1
+                give(pipe, 2 if seconds < _SHORT_SECONDS else 1)
+            except (EOFError, ConnectionError):
+                died = True  # what the others have finished is kept before that is told
+            if row is not None:
+                store.add(row)
+                done += 1
+                report(done)
+    if died:
+        raise RuntimeError(
+            f"a worker process died; {done} of {total} results are kept, run again to go on"
+        )
