@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from helpers import Listed, machine, migration, preset
 
-from migsim import Link, Migration, Pages, Workload, migrate
+from migsim import Codec, Link, Migration, Pages, Workload, migrate
+from migsim.meter import BandwidthMeter
 from migsim.network import Flow
 from migsim.simulate import Outcome
 
@@ -302,3 +303,103 @@ def test_a_log_sync_takes_its_time_while_the_guest_runs_on() -> None:
     )
     assert outcome.result.status == "completed", outcome.result.error
     assert machine(512, page_size=2 << 20, sync_seconds_per_gib=2.0).sync_seconds == 2.0
+
+
+def test_an_encoder_slower_than_the_link_holds_it_up() -> None:
+    """Ten re-sent pages at 4 ms each, then ten first copies at 1 ms: nothing is caught up."""
+    link = Link(rate=1000 * 4096, rtt=0.0, overhead=0)
+    handle = migration([], 20, link)
+    handle.send(Pages.range(0, 10, size=20))
+    sent = handle.send(handle.everything, codec=Codec("delta", 0.5, 4096 * 250))
+    assert sent.bytes == 10 * 2048 + 10 * 4096
+    assert sent.seconds == pytest.approx(0.050)
+    # A fast one is not felt: half a page each.
+    handle = migration([], 20, link)
+    handle.send(handle.everything)
+    assert handle.send(handle.everything, codec=Codec("delta", 0.5)).seconds == pytest.approx(0.01)
+
+
+# ---- what the hypervisor estimates ---------------------------------------------------------------
+
+
+def test_bandwidth_of_the_last_hundred_milliseconds() -> None:
+    meter = BandwidthMeter()
+    assert meter.rate == 0.0
+    meter.add(1000, 1.0)
+    assert meter.rate == pytest.approx(1000)
+    meter.add(0, 5.0)  # nothing sent: no estimate
+    assert meter.rate == pytest.approx(1000)
+    for _ in range(10):
+        meter.add(500, 0.01)
+    assert meter.rate == pytest.approx(50_000)
+    meter.add(100, 0.05)  # 0.05 s of this and 0.05 s of those before
+    assert meter.rate == pytest.approx((100 + 5 * 500) / 0.1)
+
+
+def test_estimates_of_time_and_dirty_rate() -> None:
+    link = preset("gigabit")
+    handle = migration([(0.001 * (j + 1), j, True) for j in range(100)], 1000, link)
+    handle.wait(0.0505)
+    assert len(handle.take_dirty()) == 50
+    assert handle.dirty_rate == pytest.approx(50 / 0.0505)
+    handle.send(handle.everything)
+    seconds = 1000 * 4104 / link.goodput
+    assert handle.seconds_to_send(handle.everything) == pytest.approx(seconds, rel=0.02)
+    assert handle.exact_seconds_to_send(handle.everything) == pytest.approx(seconds, rel=1e-12)
+
+
+def test_foresight() -> None:
+    listed = [(0.001, 30, True), (0.002, 20, False), (0.003, 40, True), (0.004, 10, True)]
+    handle = migration(listed, 64)
+    assert handle.future_writes(0.0035).indices().tolist() == [30, 40]
+    wanted = Pages.of([5, 10, 20, 30, 40, 50], size=64)
+    assert handle.future_order(wanted, 0.0025).tolist() == [30, 20, 5, 10, 40, 50]
+    assert handle.future_order(wanted, math.inf).tolist() == [30, 20, 40, 10, 5, 50]
+    assert handle.now == 0.0
+    handle.wait(0.0015)
+    assert handle.future_writes(1.0).indices().tolist() == [10, 40]
+
+
+# ---- every byte on the wire ----------------------------------------------------------------------
+
+
+def test_headers_and_requests() -> None:
+    """Each page 8 bytes, each packet 90, each request 16 and a packet of its own."""
+
+    def algorithm(handle: Migration) -> None:
+        handle.pause()
+        handle.resume(missing=Pages.of([1, 2, 3], size=64))
+        handle.push(background=False, until=handle.now + 1)
+
+    def workload(_vm: object, _seed: int) -> Workload:
+        return Listed([(0.1 * page, page, False) for page in (1, 2, 3)], 64)
+
+    result = migrate(
+        algorithm,
+        workload,
+        memory=64 * 4096,
+        vm_args={"device_state": 1000, "zero_fraction": 1.0},
+    ).result
+    assert (result.status, result.requests) == ("completed", 3)
+    kinds = {"bitmap": 8, "device_state": 1000, "faulted": 3, "requests": 3 * 16}
+    packets = math.ceil((8 + 1000 + 3 * (8 + 1)) / 1448) + 3
+    expected = {**kinds, "first_copy": 0, "resent": 0, "headers": 3 * 8 + packets * 90}
+    assert result.sent_by_kind == expected
+    assert result.bytes_sent == sum(expected.values())
+    assert result.payload_bytes == 8 + 1000 + 3
+
+
+def test_pivots_of_the_last_seven_faults() -> None:
+    """``bubble`` grows around the last fault only, ``multi`` around all of the last seven."""
+    found = {}
+    for prepaging in ("bubble", "multi"):
+        listed = [(0.0105, 50, True), (0.0205, 90, True)]
+        handle = migration(listed, 100, Link(rate=1000 * 4096, rtt=0.0, overhead=0))
+        handle.pause()
+        handle.resume(handle.everything)
+        handle.push(prepaging=prepaging, until=0.0245)
+        before = set(handle.missing.indices().tolist())
+        handle.push(prepaging=prepaging, until=0.0315)
+        found[prepaging] = before - set(handle.missing.indices().tolist())
+    assert all(page > 80 for page in found["bubble"]), found
+    assert {page > 80 for page in found["multi"]} == {True, False}
