@@ -68,9 +68,10 @@ class Task:
 
     def resolve(self) -> ResolvedTask:
         """Return the task with everything looked up, filled in and checked. Raises `InputError`."""
-        whole = isinstance(self.seed, Integral) and not isinstance(self.seed, bool)
-        if not whole or not -_SEED_LIMIT <= self.seed < _SEED_LIMIT:
-            raise InputError(f"seed is {self.seed!r}, expected a 64-bit integer")
+        seed: Any = self.seed  # not all callers are type-checked
+        whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+        if not whole or not -_SEED_LIMIT <= seed < _SEED_LIMIT:
+            raise InputError(f"seed is {seed!r}, expected a 64-bit integer")
         vm_args = dict(self.vm_args)
         if self.memory is not None:
             if "memory" in vm_args:
@@ -97,15 +98,16 @@ class Task:
             link_name=self.link,
             link_args=values[2],
             vm=vm,
-            seed=int(self.seed),
+            seed=int(seed),
             limits=self._limits(),
         )
 
     def _limits(self) -> Limits:
-        seconds, acts = self.limit_seconds, self.limit_acts
-        if not isinstance(seconds, Real) or not seconds > 0:
+        seconds: Any = self.limit_seconds
+        acts: Any = self.limit_acts
+        if not isinstance(seconds, Real) or not float(seconds) > 0:
             raise InputError(f"limit_seconds is {seconds!r}, expected more than 0 seconds")
-        if not isinstance(acts, Integral) or not acts > 0:
+        if not isinstance(acts, Integral) or not int(acts) > 0:
             raise InputError(f"limit_acts is {acts!r}, expected a whole number above 0")
         return Limits(float(seconds), int(acts))
 
