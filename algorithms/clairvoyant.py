@@ -10,7 +10,9 @@ def clairvoyant(migration: Migration) -> None:
     for the device state; so total time, downtime and bytes are the least possible. First go the
     pages that will not be written before the switch-over, which comes when there are no more of
     them; the rest follows in the order in which the guest will touch it. Bitmap and requests are
-    not sent: both hosts know the future. (What the guest waits for pages is small, not least.)
+    not sent: both hosts know the future. What the guest waits for pages is small, not least. And
+    where the guest writes to zero pages before the switch, waiting costs their bytes: there an
+    algorithm that pauses earlier can send less.
     """
     everything = migration.everything
     early, late = 0.0, migration.exact_seconds_to_send(everything)

@@ -2,13 +2,13 @@
 
 from migsim import Migration
 from migsim.destination import Prepaging
-from migsim.units import Seconds
+from migsim.units import Count, Seconds
 
 
 def hybrid(
     migration: Migration,
     *,
-    rounds: int = 1,
+    rounds: Count = 1,
     max_downtime: Seconds = 0.3,
     prepaging: Prepaging = "forward",
 ) -> None:

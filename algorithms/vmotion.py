@@ -1,14 +1,14 @@
 """VMware vMotion, as VMware describes it."""
 
 from migsim import Migration
-from migsim.units import Fraction, Seconds
+from migsim.units import Count, Fraction, Seconds
 
 
 def vmotion(
     migration: Migration,
     *,
     switchover: Seconds = 0.5,
-    max_rounds: int = 20,
+    max_rounds: Count = 20,
     progress: Fraction = 0.7,
     max_stun: Fraction = 0.95,
 ) -> None:
@@ -30,7 +30,7 @@ def vmotion(
             break
         if len(dirty) > progress * sent.pages:
             running = (1.0 - stun) * progress * migration.sending_rate / migration.dirty_rate
-            stun = min(max_stun, max(stun, 1.0 - running))
+            stun = min(max_stun, 0.99, max(stun, 1.0 - running))
             migration.throttle(stun)
     migration.pause()
     migration.resume(missing=dirty | migration.take_dirty())

@@ -107,13 +107,14 @@ def claims(results: pd.DataFrame) -> list[Claim]:
             f"worst {converged['downtime_seconds'].max():.3f} s of {len(converged)} migrations",
         ),
         Claim(
-            "delta compression at 30 % never sends more than pre-copy",
+            "resends that cost 30 % of a page never send more than pre-copy",
             bool((saved >= 0).all()),
             f"saves {100 * saved.min():.1f} to {100 * saved.max():.1f} %",
         ),
         Claim(
             "where the guest writes faster than the link, vMotion converges by stunning it",
-            bool((sweep["throttled_seconds"] > 0).all()),
+            bool((sweep["throttled_seconds"] > 0).all() and (sweep["rounds"] < 20).all()),
+            f"{sweep['rounds'].max():.0f} rounds, "
             f"{sweep['throttled_seconds'].mean():.1f} s of processor time taken",
         ),
     ]

@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from migsim._jit import jit
     from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit
-    from migsim.build import make_workload, split_call, split_outside, workload_files
+    from migsim.build import child_seed, make_workload, split_call, split_outside, workload_files
     from migsim.codec import RAW, Codec, delta_codec
     from migsim.errors import InputError
     from migsim.machine import VirtualMachine
@@ -36,6 +36,7 @@ _HOMES = {
     "portable_log": "_kernels.draws",
     "random_bits": "_kernels.draws",
     "random_unit": "_kernels.draws",
+    "child_seed": "build",
     "make_workload": "build",
     "split_call": "build",
     "split_outside": "build",
@@ -75,6 +76,7 @@ __all__ = [
     "Task",
     "VirtualMachine",
     "Workload",
+    "child_seed",
     "delta_codec",
     "jit",
     "make_workload",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from migsim._kernels.checks import first_bad_access
 from migsim._types import Floats, Integers
+from migsim.errors import InputError
 from migsim.workload import Workload
 
 __all__ = ["AccessWindow"]
@@ -23,6 +25,7 @@ class AccessWindow:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
+        self._limit = max(1, workload.pages)  # `idle` has no pages, and an access that never comes
         self.first = 0
         self.pages: Integers = np.empty(0, np.int64)
         self.times: Floats = np.empty(0, np.float64)
@@ -34,4 +37,12 @@ class AccessWindow:
             self.pages = np.empty(count, np.int64)
             self.times = np.empty(count, np.float64)
         self._workload.accesses(first, self.pages, self.times)
+        bad = first_bad_access(self.pages, self.times, self._limit)
+        if bad >= 0:
+            page, when = int(self.pages[bad]), float(self.times[bad])
+            raise InputError(
+                f"workload: access {first + bad} is to page {max(page, ~page)} at {when!r} s, "
+                f"expected a page below {self._limit} and no time before that of access "
+                f"{first + bad - 1}"
+            )
         self.first = first

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from migsim._kernels.draws import random_bits
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
 from migsim.parameters import Context, Scalar, convert_all, read_parameters
@@ -16,6 +19,7 @@ from migsim.workload import Workload
 __all__ = [
     "build_vm",
     "build_workload",
+    "child_seed",
     "make_workload",
     "split_call",
     "split_outside",
@@ -50,6 +54,11 @@ def build_workload(
             f"but the memory holds {vm.pages}"
         )
     return workload
+
+
+def child_seed(seed: int, part: int) -> int:
+    """Return the seed of a part of a workload; no other part of any seed shares it."""
+    return int(random_bits(np.uint64(seed % 2**64), part))
 
 
 def split_call(text: str) -> tuple[str, dict[str, str]]:

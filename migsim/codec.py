@@ -18,7 +18,7 @@ class Codec:
     """How re-sent pages are encoded; first copies always go raw, zero pages as one byte.
 
     Attributes:
-        name: for the timeline.
+        name: for error messages.
         ratio: encoded size of a re-sent page over the page size.
         bytes_per_second: speed of the encoder in page bytes; infinite for none.
     """
@@ -26,6 +26,13 @@ class Codec:
     name: str
     ratio: float = 1.0
     bytes_per_second: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1:
+            raise InputError(f"codec '{self.name}': ratio is {self.ratio}, expected 0 to 1")
+        if not self.bytes_per_second > 0:
+            speed = self.bytes_per_second
+            raise InputError(f"codec '{self.name}': speed is {speed}, expected more than 0")
 
 
 RAW = Codec("raw")
@@ -39,8 +46,4 @@ def delta_codec(ratio: float, bytes_per_second: float) -> Codec:
     (a compiler) to 30 % (SQLite) and 95 % (NumPy's FFT) of a page, so the ratio is a parameter
     and no constant of nature. Raises `InputError` for values out of range.
     """
-    if not 0 <= ratio <= 1:
-        raise InputError(f"delta codec: ratio is {ratio}, expected 0 to 1")
-    if not bytes_per_second > 0:
-        raise InputError(f"delta codec: speed is {bytes_per_second}, expected more than 0")
     return Codec("delta", ratio, bytes_per_second)

@@ -15,7 +15,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from migsim.errors import InputError
+from migsim.errors import InputError, SweepError
 from migsim.simulate import execute
 from migsim.store import Row, Store
 from migsim.task import ResolvedTask, Task
@@ -78,7 +78,7 @@ def collect(
 
     The rows are the same for any number of ``workers`` (default: all processors). All tasks are
     checked first, unless `check` was called before and ``keys`` is what it returned; raises
-    `InputError` for one that cannot run, and RuntimeError if a worker dies.
+    `InputError` for one that cannot run, and `SweepError` if a worker dies.
     """
     keys = check(tasks) if keys is None else keys
     by_key = dict(zip(keys, tasks, strict=True))
@@ -225,6 +225,6 @@ def _hand_out(
                 done += 1
                 report(done)
     if died:
-        raise RuntimeError(
+        raise SweepError(
             f"a worker process died; {done} of {total} results are kept, run again to go on"
         )

@@ -1,11 +1,11 @@
-"""The one exception that means: the user gave something that cannot be used."""
+"""The exceptions that are told in one sentence, without a traceback."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "did_you_mean"]
+__all__ = ["InputError", "SweepError", "did_you_mean"]
 
 
 class InputError(ValueError):
@@ -13,6 +13,10 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and ends with exit status 2.
     """
+
+
+class SweepError(RuntimeError):
+    """A sweep ended early, for no fault of the input; what it has finished is kept."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,9 @@ An experiment is a module with
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -21,13 +23,14 @@ from typing import TYPE_CHECKING
 
 from migsim.errors import InputError
 from migsim.registry import load_experiment
+from migsim.result import Result
 from migsim.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Claim", "Experiment", "Plan", "load", "with_lost_time"]
+__all__ = ["Claim", "Experiment", "Plan", "completed_only", "load", "with_lost_time"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,21 @@ class Experiment:
 def with_lost_time(results: pd.DataFrame) -> pd.DataFrame:
     """Return the results with ``lost_seconds``: what pause, faults and throttling took."""
     return results.assign(lost_seconds=results["total_seconds"] - results["guest_seconds"])
+
+
+def completed_only(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results with the measurements of migrations that did not complete left blank.
+
+    What a corrupt or abandoned migration measured is no result, and must not be drawn as one.
+    """
+    measured = [
+        field.name
+        for field in dataclasses.fields(Result)
+        if field.name in results and field.name not in {"status", "error"}
+    ]
+    blanked = results.astype(dict.fromkeys(measured, float))
+    blanked.loc[results["status"] != "completed", measured] = math.nan
+    return blanked
 
 
 def load(name: str) -> Experiment:

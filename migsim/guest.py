@@ -60,6 +60,13 @@ class Guest:
         """All pages of the guest."""
         return Pages.range(0, self.vm.pages, size=self.vm.pages)
 
+    def replay_error(self) -> int:
+        """Return by how many accesses the replay differs from what the workload says itself.
+
+        To be asked when the clock has just been settled, at the source.
+        """
+        return self.accesses - self.workload.index(self.clock.anchor_guest)
+
     def read_log(self, *, clear: bool) -> Pages:
         """Return the pages in the dirty log, and clear it by the rule of the machine."""
         dirty = self.log.copy()

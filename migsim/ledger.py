@@ -13,8 +13,16 @@ from migsim.timeline import Place
 
 __all__ = ["Ledger"]
 
+_NAMED = 10
+
 _TIME_TOLERANCE = 1e-9
 """Relative; what rounding of sums of some thousand acts can come to."""
+
+
+def _named(pages: Pages) -> str:
+    """Return the first page numbers of a set, for a sentence."""
+    first = ", ".join(str(page) for page in pages.first(_NAMED))
+    return f"pages {first}, ..." if len(pages) > _NAMED else f"pages {first}"
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Ledger:
         missing: pages that never arrived.
         sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
         carried: stream bytes as the link has counted them.
+        replay_error: accesses replayed at the source, less those that the workload has up to the
+            guest time reached there; one may fall on the border.
     """
 
     place: Place
@@ -52,6 +62,7 @@ class Ledger:
     bitmap_bytes: int
     device_bytes: int
     carried: int
+    replay_error: int
 
     @property
     def pages_sent(self) -> int:
@@ -76,9 +87,18 @@ class Ledger:
         """Return a sentence for each invariant that does not hold; an empty list is the rule."""
         found = []
         if self.exposed:
-            found.append(f"{len(self.exposed)} stale pages were readable at the destination")
+            found.append(
+                f"{len(self.exposed)} stale pages were readable at the destination "
+                f"({_named(self.exposed)})"
+            )
         if self.missing:
-            found.append(f"{len(self.missing)} pages never reached the destination")
+            found.append(
+                f"{len(self.missing)} pages never reached the destination ({_named(self.missing)})"
+            )
+        if (self.sent_by_kind < 0).any() or self.carried < 0:
+            found.append("less than nothing was sent")
+        if abs(self.replay_error) > 1:
+            found.append(f"the guest made {self.replay_error} accesses too many for its time")
         if self.place == "paused":
             found.append("the guest was left paused: it runs at no host")
         spent = self.guest + self.throttled + self.tracking + self.paused + self.stalled

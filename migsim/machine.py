@@ -20,8 +20,9 @@ class VirtualMachine:
         vcpus: virtual CPUs; access j is made by vCPU ``j % vcpus``, and in post-copy each blocks
             alone.
         page_size: bytes of a page, 4 KiB, 2 MiB or 1 GiB (any power of two between).
-        device_state: bytes of CPU and device state, sent while the guest is paused. QEMU sends
-            110 to 210 kB and 9.5 kB for each vCPU.
+        device_state: bytes of CPU and device state, sent while the guest is paused. The default is
+            256 KiB and 9.5 kB for each vCPU beyond the first; QEMU sends 110 to 210 kB and 9.5 kB
+            for each vCPU.
         zero_fraction: share of the pages that hold only zeros when the migration starts; they lie
             at the end of memory, and a write makes a page non-zero.
         resume_seconds: from the arrival of the device state to the first instruction.
@@ -30,7 +31,8 @@ class VirtualMachine:
             KVM_CLEAR_DIRTY_LOG).
         clear_chunk: memory whose log is cleared together under ``send`` (QEMU's
             clear_bitmap_shift, 1 GiB).
-        sync_seconds_per_gib: time to read the log, for each GiB of memory; the guest runs on.
+        sync_seconds_per_gib: time to read the log, for each GiB of memory; the guest runs on. The
+            default is an assumption: three passes over 32 KiB of bitmap.
         first_write_seconds: what the first write to a page after its log bit was cleared costs
             the vCPU. 0 describes a guest whose rate is set by its load, not by its processor.
             Write faults cost 1 to 2.5 us on current machines.
@@ -40,7 +42,7 @@ class VirtualMachine:
     memory: Bytes = 4 * GIB
     vcpus: int = 1
     page_size: Bytes = 4 * KIB
-    device_state: Bytes = 256 * KIB
+    device_state: Bytes | None = None
     zero_fraction: Fraction = 0.0
     resume_seconds: Seconds = 0.01
     dirty_log: Literal["sync", "send"] = "sync"
@@ -76,6 +78,13 @@ class VirtualMachine:
         return self.memory // self.page_size
 
     @property
+    def device_bytes(self) -> int:
+        """Bytes of the CPU and device state."""
+        if self.device_state is None:
+            return 256 * KIB + 9500 * (self.vcpus - 1)
+        return self.device_state
+
+    @property
     def sync_seconds(self) -> float:
         """Time of one reading of the dirty log."""
         return self.sync_seconds_per_gib * self.memory / GIB
@@ -87,6 +96,11 @@ class VirtualMachine:
         Raises `InputError` where the region does not fit.
         """
         size = self.memory // 4 if working_set is None else working_set
+        if working_set is not None and working_set < self.page_size:
+            raise InputError(
+                f"workload: a working_set of {format_size(size)} is less than a page "
+                f"of {format_size(self.page_size)}"
+            )
         count = max(1, size // self.page_size)
         first = offset // self.page_size
         if first + count > self.pages:

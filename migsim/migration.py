@@ -54,7 +54,7 @@ class Migration:
     ) -> None:
         self.vm = vm
         self.link = link
-        self.timeline = Timeline()
+        self._timeline = Timeline()
         self._limits = limits or Limits()
         self._guest = Guest(vm, workload)
         self._flow = Flow(link, 0.0)
@@ -72,7 +72,13 @@ class Migration:
         self._resumes_at = math.nan
         self._exposed: Pages | None = None
         self._bitmap_bytes = 0
+        self._replay_error = 0
         self._device_bytes = 0
+
+    @property
+    def timeline(self) -> Timeline:
+        """What was done so far, as a copy."""
+        return Timeline(list(self._timeline))
 
     # ---- looks ----------------------------------------------------------------------------
 
@@ -164,26 +170,28 @@ class Migration:
         place = self.guest_is
         transfer = Transfer(pages, codec, start, until, max_bytes, skip_redirtied)
         begin = self._flow.begin(self._now) if pages else self._now
-        left = self._advance(self._now, transfer)
-        size = self._flow.carried - stream
-        self._meter.add(size, self._now - begin)
-        count = int(self._sent_by_kind[:, 0].sum()) - before
-        self._log(
-            "send", started, place, pages=count, stream_bytes=size,
-            zero_pages=self._source.zero_pages - zeros,
-        )  # fmt: skip
+        try:
+            left = self._advance(self._now, transfer)
+        finally:  # a limit ends the migration here, but what was sent was sent
+            size = self._flow.carried - stream
+            self._meter.add(size, self._now - begin)
+            count = int(self._sent_by_kind[:, 0].sum()) - before
+            self._log(
+                "send", started, place, pages=count, stream_bytes=size,
+                zero_pages=self._source.zero_pages - zeros,
+            )  # fmt: skip
         return Sent(count, size, self._now - started, left)
 
     def take_dirty(self) -> Pages:
         """Return the pages written since the last call (or the start), and clear the dirty log.
 
-        Takes the time of a log sync. The log is cleared at once or, for a machine with
+        Takes the time of a log sync, also while the guest is paused. The log is cleared at once or, for a machine with
         ``dirty_log="send"``, chunk by chunk before the chunk is sent.
         """
         self._act()
         started = self._now
         place = self.guest_is
-        if place == "source":
+        if place != "destination":
             self._advance(self._now + self.vm.sync_seconds)
         dirty = self._guest.read_log(clear=True)
         elapsed = self._now - self._last_sync
@@ -228,6 +236,7 @@ class Migration:
         if self.guest_is != "source":
             raise RuntimeError("pause() while the guest does not run at the source")
         self._guest.clock.pause(self._now)
+        self._replay_error = self._guest.replay_error()
         self._paused_at = self._now
         self._round_open = False
         self._log("pause", self._now, "source")
@@ -248,7 +257,7 @@ class Migration:
         started, size = self._now, 0
         if lacking and announce and len(lacking) < self.vm.pages:
             size = self._bitmap_bytes = -(-self.vm.pages // 8)
-        self._device_bytes = self.vm.device_state
+        self._device_bytes = self.vm.device_bytes
         size += self._device_bytes
         left = self._flow.transmit(self._now, size)
         self._resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
@@ -291,17 +300,24 @@ class Migration:
                     f"the guest has {self.vm.pages} pages"
                 )
             chosen = dataclasses.replace(chosen, order=order)
-        self._advance(self._now, push=chosen, until=until)
-        self._log(
-            "push", started, "destination",
-            pages=int(self._sent_by_kind[:, 0].sum()) - before,
-            stream_bytes=self._flow.carried - stream,
-            zero_pages=self._destination.zero_pages - zeros,
-            faults=self._destination.faults - faults,
-        )  # fmt: skip
+        try:
+            self._advance(self._now, push=chosen, until=until)
+        finally:
+            self._log(
+                "push", started, "destination",
+                pages=int(self._sent_by_kind[:, 0].sum()) - before,
+                stream_bytes=self._flow.carried - stream,
+                zero_pages=self._destination.zero_pages - zeros,
+                faults=self._destination.faults - faults,
+            )  # fmt: skip
 
     def give_up(self, reason: str) -> None:
-        """Abandon the migration: the guest stays at the source, the outcome is ``gave_up``."""
+        """Abandon the migration: the guest stays at the source, the outcome is ``gave_up``.
+
+        Raises RuntimeError after `resume`: then there is no way back.
+        """
+        if self._destination is not None:
+            raise RuntimeError("give_up() after resume(): the guest is at the destination")
         raise GaveUp(reason)
 
     # ---- foresight: for bounds, no hypervisor has it -----------------------------------------
@@ -328,6 +344,13 @@ class Migration:
         return self._flow.copy().transmit(self._now, size) - self._now
 
     # ---- the end ----------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Open the connection, before the first act: `migsim.run` calls it, no algorithm does.
+
+        The guest runs on meanwhile; a hypervisor connects before it stops anything.
+        """
+        self._advance(self._flow.ready)
 
     def close(self) -> Ledger:
         """Return what was measured, after the last act: `migsim.run` calls it, no algorithm does.
@@ -368,6 +391,7 @@ class Migration:
             bitmap_bytes=self._bitmap_bytes,
             device_bytes=self._device_bytes,
             carried=self._flow.carried,
+            replay_error=self._replay_error,
         )
 
     # ---- time -----------------------------------------------------------------------------
@@ -416,7 +440,7 @@ class Migration:
         faults: int = 0,
     ) -> None:
         speeds = {"source": 1.0 / self._guest.clock.stretch, "paused": 0.0, "destination": 1.0}
-        self.timeline.events.append(
+        self._timeline.events.append(
             Event(
                 act, start, self._now, self._round, guest, pages, stream_bytes, zero_pages, faults,
                 speeds[guest],

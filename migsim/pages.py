@@ -68,6 +68,12 @@ class Pages:
         bits = np.unpackbits(self.words.view(np.uint8), bitorder="little")
         return np.flatnonzero(bits).astype(np.int64)
 
+    def first(self, count: int) -> list[int]:
+        """Return the lowest page numbers, at most ``count``."""
+        words = np.flatnonzero(self.words)[:count]
+        bits = [(int(w) * _WORD + b, int(self.words[w]) >> b & 1) for w in words for b in range(64)]
+        return [page for page, present in bits if present][:count]
+
     def copy(self) -> Pages:
         """Return an independent copy."""
         return Pages(self.words.copy(), self.size)

@@ -56,7 +56,7 @@ class Parameter:
 
     Attributes:
         name: as in the signature.
-        type: bool, int, float or str.
+        type: bool, int, float or str; object for a number that stays whole if it is.
         default: the default, or `REQUIRED`.
         dimension: what a number measures; decides how text is read.
         choices: the allowed texts, empty for any.
@@ -98,7 +98,9 @@ def _describe(name: str, hint: Any, default: Any) -> Parameter:
         choices = tuple(typing.get_args(hint))
         hint = str
     if hint not in {bool, int, float, str}:
-        hint = type(default) if isinstance(default, bool | int | float | str) else str
+        # Without an annotation a default of 1 may as well mean 1.0.
+        kinds = {bool: bool, int: object, float: float}
+        hint = kinds.get(type(default), str)
     return Parameter(name, hint, default, dimension, choices, optional, names_files)
 
 
@@ -158,7 +160,9 @@ def convert_text(parameter: Parameter, text: str, context: Context) -> Scalar:
 
 
 def _as_number(parameter: Parameter, value: float, shown: object) -> int | float:
-    if parameter.type is not int:
+    if parameter.type is float:
+        return float(value)
+    if parameter.type is object and not (math.isfinite(value) and value == int(value)):
         return float(value)
     if not math.isfinite(value) or value != int(value):
         raise InputError(f"got '{shown}', expected a whole number")
@@ -176,7 +180,7 @@ def _convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
         return value
     if not isinstance(value, bool) and isinstance(value, Integral | Real):
         value = int(value) if isinstance(value, Integral) else float(value)
-        if parameter.type in {int, float}:
+        if parameter.type in {int, float, object}:
             # By way of the text, so that a number meets the same checks as on a command line.
             convert_text(parameter, repr(value), context)
             return _as_number(parameter, value, value)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migsim.stats import mean_interval
+from migsim.stats import Interval, bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Look:
 _LOOKS = {
     "stop_and_copy": Look("stop-and-copy", "stop", "#7f7f7f", "s"),
     "precopy": Look("pre-copy", "pre", "#0072b2", "o"),
-    "delta": Look("delta pre-copy", "delta", "#56b4e9", "D"),
+    "delta": Look("delta (model, 30 %)", "delta", "#56b4e9", "D"),
     "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
     "hybrid": Look("hybrid", "hybrid", "#e69f00", "P"),
     "postcopy": Look("post-copy", "post", "#d55e00", "v"),
@@ -66,9 +66,13 @@ def _short_name(algorithm: str, others: Sequence[str]) -> str:
 
 
 def matrix(results: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
-    """Return the means of a measurement: a row for each label, a column for each algorithm."""
+    """Return the means of a measurement: a row for each label, a column for each algorithm.
+
+    Missing where a value is missing.
+    """
     algorithms = ordered(results["algorithm"].unique())
-    means = results.groupby(["label", "algorithm"], sort=False)[column].mean().unstack() * scale
+    groups = results.groupby(["label", "algorithm"], sort=False)[column]
+    means = groups.agg(lambda values: values.mean(skipna=False)).unstack() * scale
     short = {name: look_of(name, algorithms).short for name in algorithms}
     labels = list(dict.fromkeys(results["label"]))
     return means.loc[labels, algorithms].rename(columns=short).reset_index(names="")
@@ -124,10 +128,9 @@ def _scale(axis: Axis, panel: Panel) -> None:
 
 
 def _error_bar(
-    axes: Axes, x: float, y: float, span: tuple[float, float], look: Look, *, along_x: bool
+    axes: Axes, x: float, y: float, interval: Interval, look: Look, *, along_x: bool
 ) -> None:
-    low, high = span
-    reach = [[low], [high]]
+    reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
     is_bar = look.marker == "|"
     axes.errorbar(
         [x],
@@ -160,7 +163,8 @@ def _legend(figure: Figure, algorithms: Sequence[str], columns: int) -> None:
 def dot_panels(results: pd.DataFrame, panels: Sequence[Panel], *, rows: str, title: str) -> Figure:
     """Return a figure with a line for each value of the column ``rows`` and a panel a measurement.
 
-    A mark is the mean over the seeds, with the 95 % interval where it is wider than the mark.
+    A mark is the mean over the seeds, with its 95 % bootstrap interval where that is wider than
+    the mark. Nothing is drawn where a value is missing: a migration did not complete.
     """
     from matplotlib.figure import Figure
 
@@ -174,15 +178,13 @@ def dot_panels(results: pd.DataFrame, panels: Sequence[Panel], *, rows: str, tit
         for place, name in enumerate(names):
             for k, algorithm in enumerate(algorithms):
                 chosen = results[(results[rows] == name) & (results["algorithm"] == algorithm)]
-                if chosen.empty:
+                values = chosen[panel.column]
+                if values.empty or values.isna().any():
                     continue
-                interval = mean_interval(chosen[panel.column] * panel.scale)
+                interval = bootstrap_interval(values * panel.scale)
                 offset = (k - (len(algorithms) - 1) / 2) * 0.8 / len(algorithms)
-                span = (interval.mean - interval.low, interval.high - interval.mean)
-                if panel.log and span[0] >= interval.mean:
-                    span = (0.9 * interval.mean, span[1])
-                _error_bar(axes, interval.mean, place + offset, span,
-                           look_of(algorithm, algorithms), along_x=True)  # fmt: skip
+                look = look_of(algorithm, algorithms)
+                _error_bar(axes, interval.mean, place + offset, interval, look, along_x=True)
         axes.set_title(panel.title, fontsize="medium")
         _scale(axes.xaxis, panel)
         for place in range(len(names) - 1):
@@ -207,7 +209,8 @@ def line_panels(
 ) -> Figure:
     """Return a grid of line plots: a row for each value of ``rows``, a column a measurement.
 
-    Lines are means over the seeds against ``x``, with 95 % intervals.
+    Lines are means over the seeds against ``x``, with 95 % bootstrap intervals; they are broken
+    where a value is missing.
     """
     from matplotlib.figure import Figure
 
@@ -244,15 +247,12 @@ def _lines(
         means = []
         for place, value in enumerate(places):
             values = chosen[chosen[x] == value][panel.column]
-            if values.empty:
+            if values.empty or values.isna().any():
                 means.append(math.nan)
                 continue
-            interval = mean_interval(values * panel.scale)
+            interval = bootstrap_interval(values * panel.scale)
             means.append(interval.mean)
-            span = (interval.mean - interval.low, interval.high - interval.mean)
-            if panel.log and span[0] >= interval.mean:
-                span = (0.9 * interval.mean, span[1])
-            _error_bar(axes, place + offset, interval.mean, span, look, along_x=False)
+            _error_bar(axes, place + offset, interval.mean, interval, look, along_x=False)
         axes.plot([p + offset for p in range(len(places))], means, color=look.colour, linewidth=1)
     axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
     _scale(axes.yaxis, panel)

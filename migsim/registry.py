@@ -71,7 +71,7 @@ def _folder(kind: Kind) -> tuple[Path, str]:
 
 
 def names(kind: Kind) -> list[str]:
-    """Return the names of all built-in plug-ins of a kind, sorted; presets in order of speed."""
+    """Return the names of all built-in plug-ins of a kind, sorted; links as they are listed."""
     if kind == "link":
         return list(PRESETS)
     folder, _ = _folder(kind)

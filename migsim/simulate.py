@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from migsim._types import Floats, Integers
+from migsim.errors import InputError
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp
 from migsim.machine import VirtualMachine
 from migsim.migration import Migration
 from migsim.network import Link
+from migsim.pages import Pages
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
 from migsim.timeline import Timeline
@@ -31,11 +34,13 @@ class Outcome:
         result: the row.
         timeline: every act.
         fault_latencies: seconds of each post-copy fault, in order of wake-up.
+        corrupt_pages: pages that were readable while stale, or that never arrived.
     """
 
     result: Result
     timeline: Timeline
     fault_latencies: Floats
+    corrupt_pages: Pages
 
 
 def run(task: Task) -> Result:
@@ -78,24 +83,33 @@ def migrate(
 
 
 def execute(task: ResolvedTask) -> Outcome:
-    """Return the outcome of a resolved task. Raises `InputError` for an impossible workload."""
+    """Return the outcome of a resolved task.
+
+    Raises `InputError` for parameters that only the workload or the algorithm itself can judge.
+    """
     migration = Migration(task.vm, task.make_workload(), task.link, task.limits)
     status: Status = "completed"
     error = ""
     try:
+        migration.connect()
         task.algorithm.call(migration, **task.algorithm_args)
+    except InputError:
+        raise  # a parameter that only the algorithm could judge
     except GaveUp as reason:
         status, error = "gave_up", str(reason)
     except (Exception, SystemExit):
         status, error = "failed", traceback.format_exc()
     ledger = migration.close()
-    breaches = ledger.breaches(task.link)
     if status == "completed" and ledger.place == "source":
         status, error = "gave_up", "the algorithm returned without switching over"
+    if status == "gave_up" and ledger.place == "destination":
+        status = "failed"
+        error += f", and the guest at the destination lacks {len(ledger.missing)} pages"
+    breaches = ledger.breaches(task.link)
     if ledger.exposed or (status == "completed" and breaches):
-        status, error = "corrupt", "; ".join(breaches)
+        status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
     result = _summarise(ledger, status, error, task.link)
-    return Outcome(result, migration.timeline, ledger.latencies)
+    return Outcome(result, migration.timeline, ledger.latencies, ledger.exposed | ledger.missing)
 
 
 def load_kernels(task: ResolvedTask) -> None:
@@ -105,7 +119,7 @@ def load_kernels(task: ResolvedTask) -> None:
     """
     workload = task.make_workload()
     workload.accesses(0, np.empty(1, np.int64), np.empty(1, np.float64))
-    rehearsal = Migration(VirtualMachine(memory=64 * KIB), _Silence(), task.link)
+    rehearsal = Migration(VirtualMachine(memory=64 * KIB), _Silence(), Link(rate=math.inf, rtt=0.0))
     rehearsal.send(rehearsal.everything)
     rehearsal.pause()
     rehearsal.resume(missing=rehearsal.everything)

@@ -18,6 +18,7 @@ __all__ = [
     "KIB",
     "MIB",
     "ByteRate",
+    "Count",
     "Bytes",
     "Dimension",
     "Fraction",
@@ -35,7 +36,9 @@ KIB = 1024
 MIB = 1024**2
 GIB = 1024**3
 
-Dimension = Literal["size", "time", "byte rate", "page rate", "fraction", "number", "memory share"]
+Dimension = Literal[
+    "size", "time", "byte rate", "page rate", "fraction", "count", "number", "memory share"
+]
 
 
 class Quantity(NamedTuple):
@@ -52,6 +55,8 @@ ByteRate = Annotated[float, Quantity("byte rate")]
 """Bytes per second; as text ``1Gbit/s``, ``125MB/s``."""
 PageRate = Annotated[float, Quantity("page rate")]
 """Pages per second; as text ``20000``, ``20k``, or a byte rate: that many pages' worth."""
+Count = Annotated[int, Quantity("count")]
+"""A whole number from 0 on."""
 Fraction = Annotated[float, Quantity("fraction")]
 """A number from 0 to 1; as text ``0.2`` or ``20%``."""
 MemoryShare = Annotated[int, Quantity("memory share")]
@@ -62,6 +67,7 @@ _EXPECTED: dict[Dimension, str] = {
     "time": "a time such as '300ms' or '2s'",
     "byte rate": "a rate such as '1Gbit/s' or '125MB/s'",
     "page rate": "pages per second such as '20000', or a byte rate such as '50MB/s'",
+    "count": "a whole number from 0 on",
     "fraction": "a fraction from 0 to 1 such as '0.2' or '20%'",
     "number": "a number",
     "memory share": "a size such as '1GiB', or a share of the memory such as '25%'",
@@ -102,6 +108,7 @@ _ACCEPTS: dict[Dimension, tuple[str, ...]] = {
     "time": ("s", ""),
     "byte rate": ("B/s", ""),
     "page rate": ("", "B/s"),
+    "count": ("",),
     "fraction": ("", "%"),
     "number": ("", "%", "s", "B", "B/s"),
     "memory share": ("B", "", "%"),

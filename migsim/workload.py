@@ -43,6 +43,8 @@ class Workload(Protocol):
         ...
 
 
+_MOST_PER_SECOND = 1e10
+
 Draw = Callable[[int, Integers], None]
 """Fills an array with the pages of the accesses ``first``, ``first + 1``, ..."""
 
@@ -53,12 +55,18 @@ class Steady:
     def __init__(self, *, pages: int, rate: float, read_fraction: float, draw: Draw) -> None:
         """Make ``rate`` page writes per second, and reads that are ``read_fraction`` of all.
 
-        Raises `InputError` for a ``read_fraction`` of 1, which no write rate can give.
+        Raises `InputError` for a ``read_fraction`` of 1, which no write rate can give, and for
+        rates that no machine has.
         """
         if read_fraction >= 1:
             raise InputError(
                 f"workload: read_fraction is {read_fraction}, expected less than 1 "
                 "(rate counts the writes)"
+            )
+        if not rate <= _MOST_PER_SECOND:
+            raise InputError(
+                f"workload: rate is {rate:g} pages per second, expected at most "
+                f"{_MOST_PER_SECOND:g}: no memory is written faster"
             )
         self.pages = pages
         self._draw = draw

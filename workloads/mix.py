@@ -14,6 +14,7 @@ from migsim import (
     NamesFiles,
     VirtualMachine,
     Workload,
+    child_seed,
     jit,
     make_workload,
     split_outside,
@@ -110,4 +111,4 @@ def mix(
     listed = split_outside(parts, "+")
     if not all(listed):
         raise InputError(f"workload 'mix': parts is '{parts}', expected 'name(...) + name(...)'")
-    return _Mix([make_workload(text, vm, seed + k) for k, text in enumerate(listed)])
+    return _Mix([make_workload(text, vm, child_seed(seed, k)) for k, text in enumerate(listed)])

@@ -14,6 +14,7 @@ from migsim import (
     NamesFiles,
     VirtualMachine,
     Workload,
+    child_seed,
     make_workload,
     split_outside,
     workload_files,
@@ -135,7 +136,7 @@ def phases(
             raise InputError(f"workload 'phases': schedule: {error}") from None
         if not 0 < seconds < float("inf"):
             raise InputError(f"workload 'phases': schedule: '{entry}' needs a time above 0")
-        entries.append(_Phase(start, seconds, make_workload(text, vm, seed + k)))
+        entries.append(_Phase(start, seconds, make_workload(text, vm, child_seed(seed, k))))
         start += seconds
     if not entries:
         raise InputError("workload 'phases': schedule is empty, expected 'SECONDS name(...); ...'")

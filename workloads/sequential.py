@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from migsim import Steady, VirtualMachine, Workload, jit
+from migsim import Steady, VirtualMachine, Workload, jit, random_bits
 from migsim.units import Fraction, MemoryShare, PageRate
 
 
@@ -33,10 +33,10 @@ def sequential(
     """Writes the pages of the working set in order, round and round.
 
     In t seconds it dirties min(rate t, W) of the W pages. Reads make a sweep of their own. The
-    seed chooses the page to start with; ``working_set`` defaults to a quarter of the memory.
+    seed chooses the page to start with (seed 0: the first); ``working_set`` defaults to a quarter of the memory.
     """
     start, count = vm.region(working_set, offset)
-    phase = seed % count
+    phase = int(random_bits(np.uint64(seed % 2**64), 0) % np.uint64(count)) if seed else 0
     return Steady(
         pages=start + count,
         rate=rate,

@@ -10,13 +10,13 @@ from migsim.units import format_rate, format_seconds, format_size
 
 __all__ = ["command"]
 
-_KINDS = ("algorithms", "workloads", "links", "experiments")
+_KINDS = ("algorithms", "workloads", "links", "machine", "experiments")
 
 
 @click.command("list")
-@click.argument("kind", required=False, metavar="[algorithms|workloads|links|experiments]")
+@click.argument("kind", required=False, metavar="[algorithms|workloads|links|machine|experiments]")
 def command(kind: str | None) -> None:
-    """List algorithms, workloads, links or experiments, one a line; all without an argument."""
+    """List algorithms, workloads, links, the machine's parameters or experiments; else all."""
     from rich.console import Console
 
     if kind is not None and kind not in _KINDS:
@@ -37,16 +37,21 @@ def command(kind: str | None) -> None:
 
 def _entries(kind: str) -> list[tuple[str, str, str]]:
     from migsim.experiment import load
+    from migsim.machine import VirtualMachine
+    from migsim.parameters import read_parameters
     from migsim.registry import find, names
 
     if kind == "experiments":
         return [(name, load(name).question, "") for name in names("experiment")]
+    if kind == "machine":
+        shown = " ".join(_show(p) for p in read_parameters(VirtualMachine, skip=0))
+        return [("-v", "What the virtual machine and its hypervisor are like", shown)]
     singular = {"algorithms": "algorithm", "workloads": "workload", "links": "link"}[kind]
     entries = []
     for name in names(singular):  # type: ignore[arg-type]
         plugin = find(singular, name)  # type: ignore[arg-type]
         shown = " ".join(_show(parameter) for parameter in plugin.parameters)
-        summary = plugin.summary.split(". ")[0].rstrip(".").replace("``", "")
+        summary = plugin.summary.split(". ")[0].rstrip(".").replace("``", "'")
         entries.append((name, summary, shown))
     return entries
 
@@ -57,7 +62,8 @@ def _show(parameter: Parameter) -> str:
     if parameter.required:
         return f"{parameter.name}=..."
     if value is None:
-        return parameter.name
+        defaults = {"working_set": "25%", "device_state": "256KiB+9.5kB/vCPU"}
+        return f"{parameter.name}={defaults.get(parameter.name, 'none')}"
     if isinstance(value, int | float) and not isinstance(value, bool):
         if parameter.dimension in {"size", "memory share"}:
             whole = f"{value}B" if value % 1024 else format_size(value)

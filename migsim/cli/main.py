@@ -10,7 +10,7 @@ import sys
 import click
 
 from migsim import __version__
-from migsim.errors import InputError, did_you_mean
+from migsim.errors import InputError, SweepError, did_you_mean
 
 __all__ = ["main"]
 
@@ -80,7 +80,7 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         print("migsim: interrupted", file=sys.stderr)
         return 130
-    except RuntimeError as error:
+    except SweepError as error:
         print(f"migsim: {error}", file=sys.stderr)
         return 1
     return 0

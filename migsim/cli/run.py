@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def command(
     from rich.markup import escape
 
     from migsim.collect import check
-    from migsim.experiment import Plan, load
+    from migsim.experiment import Plan, completed_only, load
     from migsim.store import frame
     from migsim.task import Task
 
@@ -76,20 +77,23 @@ def command(
     console.print(title, soft_wrap=True)
     rows = _collect(tasks, keys, folder / chosen.name, workers)
     results = frame(rows, (task.label for task in tasks))
-    written = _write(chosen, results, folder / chosen.name)
+    usable = completed_only(results)
+    written = _write(chosen, results, usable, folder / chosen.name)
     if chosen.tables is not None:
-        for title, table in chosen.tables(results).items():
+        for title, table in chosen.tables(usable).items():
             _print_table(console, title, table)
     claims = chosen.claims(results)
     _print_claims(console, claims)
     shown = ", ".join(str(path) for path in written)
     console.print(f"written: {escape(shown)}", soft_wrap=True)
-    broken = results[results["status"].isin(["corrupt", "failed"])]
-    for _, row in broken.iterrows():
+    ended = results[results["status"] != "completed"]
+    for _, row in ended.iterrows():
         last = str(row["error"]).strip().splitlines()[-1]
-        place = f"{row['algorithm']} on {row['workload']}, seed {row['seed']}: {last}"
-        console.print(f"[red]{row['status']}[/]: {escape(place)}", soft_wrap=True)
-    if len(broken) or not all(claim.holds for claim in claims):
+        place = f"{row['algorithm']} on {row['label'] or row['workload']}, seed {row['seed']}"
+        console.print(f"[red]{row['status']}[/]: {escape(f'{place}: {last}')}", soft_wrap=True)
+    if ended["status"].isin(["corrupt", "failed"]).any() or not all(
+        claim.holds for claim in claims
+    ):
         sys.exit(1)
 
 
@@ -125,8 +129,10 @@ def _collect(
     return rows
 
 
-def _write(experiment: Experiment, results: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write the table as CSV in task order, and the figure as PNG and SVG."""
+def _write(
+    experiment: Experiment, results: pd.DataFrame, usable: pd.DataFrame, folder: Path
+) -> list[Path]:
+    """Write all results as CSV in task order, and the figure of the usable ones as PNG and SVG."""
     import matplotlib as mpl
 
     # No dates and no random ids in the files: the same results give the same bytes.
@@ -134,7 +140,7 @@ def _write(experiment: Experiment, results: pd.DataFrame, folder: Path) -> list[
     paths = [folder / f"{experiment.name}.{ending}" for ending in ("csv", "png", "svg")]
     try:
         results.to_csv(paths[0], index=False, lineterminator="\n")
-        figure = experiment.figure(results)
+        figure = experiment.figure(usable)
         figure.savefig(paths[1], dpi=160, metadata={"Software": None})
         figure.savefig(paths[2], metadata={"Date": None})
     except OSError as error:
@@ -163,6 +169,8 @@ def _print_table(console: Console, title: str, table: pd.DataFrame) -> None:
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
