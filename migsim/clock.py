@@ -18,7 +18,7 @@ class Clock:
     Attributes:
         running: False while the guest is paused; guest time stands still then.
         lag: seconds lost since the anchor to first-write faults.
-        paused_seconds, throttled_seconds, tracking_seconds: where time went up to the anchor.
+        throttled_seconds, tracking_seconds: what throttling and first writes took up to the anchor.
     """
 
     anchor_real: float = 0.0
@@ -26,7 +26,6 @@ class Clock:
     stretch: float = 1.0
     lag: float = 0.0
     running: bool = True
-    paused_seconds: float = 0.0
     throttled_seconds: float = 0.0
     tracking_seconds: float = 0.0
 
@@ -43,8 +42,6 @@ class Clock:
             self.throttled_seconds += (guest - self.anchor_guest) * (self.stretch - 1.0)
             self.tracking_seconds += self.lag
             self.anchor_guest = guest
-        else:
-            self.paused_seconds += now - self.anchor_real
         self.anchor_real = now
         self.lag = 0.0
 

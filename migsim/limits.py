@@ -20,9 +20,12 @@ class GaveUp(BaseException):
 class Limits:
     """When a migration is ended from outside.
 
+    Not caught are loops in which the algorithm calls no verb, and those that swallow even a
+    `BaseException`.
+
     Attributes:
         seconds: virtual time.
-        acts: calls on the handle.
+        acts: calls of verbs of the handle.
     """
 
     seconds: Seconds = 86_400.0

@@ -185,8 +185,8 @@ class Migration:
     def take_dirty(self) -> Pages:
         """Return the pages written since the last call (or the start), and clear the dirty log.
 
-        Takes the time of a log sync, also while the guest is paused. The log is cleared at once or, for a machine with
-        ``dirty_log="send"``, chunk by chunk before the chunk is sent.
+        Takes the time of a log sync, also while the guest is paused. The log is cleared at once
+        or, for a machine with ``dirty_log="send"``, chunk by chunk before the chunk is sent.
         """
         self._act()
         started = self._now

@@ -180,7 +180,7 @@ class Oracle:
         return count, size, left
 
     def take_dirty(self) -> set[int]:
-        if self.running and not self.away:
+        if not self.away:
             self._run_guest(self.now + self.vm.sync_seconds)
         dirty = set(self.log)
         if self.vm.dirty_log == "sync":
@@ -205,7 +205,7 @@ class Oracle:
     def resume(self, missing: set[int] | None = None) -> None:
         lacking = set(missing or ())
         self.exposed = self.stale - lacking
-        size = self.vm.device_state
+        size = self.vm.device_bytes
         if 0 < len(lacking) < self.vm.pages:
             size += math.ceil(self.vm.pages / 8)
         self.sender.begin(self.now)

@@ -168,7 +168,7 @@ def test_the_figure_is_saved_without_warnings_and_always_the_same(ran: Ran, tmp_
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert isinstance(ran.experiment.figure(ran.results), Figure)
-            written.append(_write(ran.experiment, ran.results, folder))
+            written.append(_write(ran.experiment, ran.results, ran.results, folder))
     assert [path.suffix for path in written[0]] == [".csv", ".png", ".svg"]
     for one, two in zip(*written, strict=True):
         assert one.read_bytes() == two.read_bytes(), one

@@ -33,7 +33,8 @@ def sequential(
     """Writes the pages of the working set in order, round and round.
 
     In t seconds it dirties min(rate t, W) of the W pages. Reads make a sweep of their own. The
-    seed chooses the page to start with (seed 0: the first); ``working_set`` defaults to a quarter of the memory.
+    seed chooses the page to start with (seed 0: the first); ``working_set`` defaults to a quarter
+    of the memory.
     """
     start, count = vm.region(working_set, offset)
     phase = int(random_bits(np.uint64(seed % 2**64), 0) % np.uint64(count)) if seed else 0

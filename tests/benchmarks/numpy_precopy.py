@@ -128,8 +128,9 @@ def precopy(
         if dirty.size / (meter.rate / size) <= max_downtime:
             break
     paused = now
+    now += vm.sync_seconds
     if dirty.size:
         now = send(dirty, running=False)
         sent += dirty.size
-    now = flow.transmit(now, vm.device_state) + link.rtt / 2 + vm.resume_seconds
+    now = flow.transmit(now, vm.device_bytes) + link.rtt / 2 + vm.resume_seconds
     return Precopied(rounds, sent, now, now - paused, guest.made, int(guest.stale.sum()))
