@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migsim import Task
-from migsim.experiment import Claim, Plan, with_lost_time
+from migsim.experiment import Claim, Guests, Plan, every_combination, with_lost_time
 from migsim.plotting import Panel, dot_panels, matrix
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from migsim import Task
+
 LINK = "gigabit"
 ALGORITHMS = (
     "stop_and_copy", "precopy", "delta", "vmotion", "hybrid", "postcopy", "clairvoyant",
 )  # fmt: skip
 
-GUESTS: dict[str, tuple[str, dict[str, object]]] = {
+GUESTS: Guests = {
     "idle shell (recorded)": ("trace", {"file": "idle"}),
     "Redis (recorded)": ("trace", {"file": "redis"}),
     "SQLite (recorded)": ("trace", {"file": "sqlite"}),
@@ -38,21 +39,7 @@ QUICK = ("Redis (recorded)", "C++ compiler (recorded)", "hot and cold", "sweep a
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every algorithm on every guest of 1 GiB."""
-    return [
-        Task(
-            algorithm=algorithm,
-            workload=workload,
-            workload_args=arguments,
-            link=LINK,
-            memory="1GiB",
-            seed=seed,
-            label=name,
-        )
-        for name, (workload, arguments) in GUESTS.items()
-        if name in QUICK or not plan.quick
-        for seed in range(plan.seeds)
-        for algorithm in ALGORITHMS + plan.algorithms
-    ]
+    return every_combination(plan, algorithms=ALGORITHMS, guests=GUESTS, links=(LINK,), quick=QUICK)
 
 
 def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:

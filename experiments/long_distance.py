@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migsim import Task
-from migsim.experiment import Claim, Plan, with_lost_time
+from migsim.experiment import Claim, Guests, Plan, every_combination, with_lost_time
 from migsim.plotting import Panel, line_panels, matrix
 from migsim.stats import paired_difference
 
@@ -18,11 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from migsim import Task
+
 LINKS = ("gigabit", "metro", "transatlantic", "long_distance")
 ALGORITHMS = (
     "stop_and_copy", "precopy", "delta", "vmotion", "hybrid", "postcopy", "clairvoyant",
 )  # fmt: skip
-GUESTS: dict[str, tuple[str, dict[str, object]]] = {
+GUESTS: Guests = {
     "Redis (recorded)": ("trace", {"file": "redis"}),
     "C++ compiler (recorded)": ("trace", {"file": "cc1"}),
     "hot and cold": ("hotcold", {"working_set": "512MiB", "rate": "50MB/s"}),
@@ -33,22 +34,7 @@ STEADY = ("Redis (recorded)", "hot and cold")
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every algorithm on every guest of 1 GiB over every distance."""
-    return [
-        Task(
-            algorithm=algorithm,
-            workload=workload,
-            workload_args=arguments,
-            link=link,
-            memory="1GiB",
-            seed=seed,
-            label=name,
-        )
-        for name, (workload, arguments) in GUESTS.items()
-        if name in QUICK or not plan.quick
-        for link in LINKS
-        for seed in range(plan.seeds)
-        for algorithm in ALGORITHMS + plan.algorithms
-    ]
+    return every_combination(plan, algorithms=ALGORITHMS, guests=GUESTS, links=LINKS, quick=QUICK)
 
 
 def _with_distance(results: pd.DataFrame) -> pd.DataFrame:

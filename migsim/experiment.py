@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Claim", "Experiment", "Plan", "completed_only", "load", "with_lost_time"]
+__all__ = [
+    "Claim",
+    "Experiment",
+    "Guests",
+    "Plan",
+    "completed_only",
+    "every_combination",
+    "load",
+    "with_lost_time",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,41 @@ class Experiment:
     claims: Callable[[pd.DataFrame], Sequence[Claim]]
     figure: Callable[[pd.DataFrame], Figure]
     tables: Callable[[pd.DataFrame], dict[str, pd.DataFrame]] | None
+
+
+Guests = Mapping[str, tuple[str, Mapping[str, object]]]
+"""What guests are called in figures: label -> (workload, its parameters)."""
+
+
+def every_combination(
+    plan: Plan,
+    *,
+    algorithms: Sequence[str],
+    guests: Guests,
+    links: Sequence[str],
+    quick: Sequence[str],
+    memory: str = "1GiB",
+) -> list[Task]:
+    """Return each algorithm, and each of the user's, on each guest over each link with each seed.
+
+    A quick plan has only the guests whose labels are in ``quick``.
+    """
+    return [
+        Task(
+            algorithm=algorithm,
+            workload=workload,
+            workload_args=arguments,
+            link=link,
+            memory=memory,
+            seed=seed,
+            label=label,
+        )
+        for label, (workload, arguments) in guests.items()
+        if label in quick or not plan.quick
+        for link in links
+        for seed in range(plan.seeds)
+        for algorithm in (*algorithms, *plan.algorithms)
+    ]
 
 
 def with_lost_time(results: pd.DataFrame) -> pd.DataFrame:
