@@ -20,8 +20,7 @@ class GaveUp(BaseException):
 class Limits:
     """When a migration is ended from outside.
 
-    Not caught are loops in which the algorithm calls no verb, and those that swallow even a
-    `BaseException`.
+    Not caught are loops that swallow even a `BaseException`, or that never touch the handle.
 
     Attributes:
         seconds: virtual time.

@@ -28,6 +28,10 @@ from migsim.workload import Workload
 
 __all__ = ["Migration", "Sent"]
 
+_LOOKS_PER_ACT = 100
+"""An algorithm may look that often for each act that the limits allow: no time passes in a look,
+so a loop that waits for one to change would never end."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -64,6 +68,7 @@ class Migration:
         self._meter = BandwidthMeter()
         self._now = 0.0
         self._acts = 0
+        self._looks = 0
         self._round = 0
         self._round_open = False
         self._last_sync = 0.0
@@ -85,6 +90,7 @@ class Migration:
     @property
     def now(self) -> float:
         """Seconds of virtual time since the migration was started."""
+        self._look()
         return self._now
 
     @property
@@ -107,16 +113,19 @@ class Migration:
     @property
     def missing(self) -> Pages:
         """The pages that the guest at the destination still lacks."""
-        return self.nothing if self._destination is None else self._destination.missing.copy()
+        self._look()
+        return self._lacking()
 
     @property
     def bandwidth(self) -> float:
         """Measured stream bytes per second of the last 100 ms or more of sending; 0 before."""
+        self._look()
         return self._meter.rate
 
     @property
     def dirty_rate(self) -> float:
         """Pages per second that were found dirty at the last `take_dirty`."""
+        self._look()
         return self._dirty_rate
 
     @property
@@ -385,7 +394,7 @@ class Migration:
                 [np.empty(0), *(destination.latencies if destination else ())]
             ),
             exposed=self._exposed if self._exposed is not None else self.nothing,
-            missing=self.missing,
+            missing=self._lacking(),
             sent_by_kind=self._sent_by_kind,
             zero_pages=self._source.zero_pages + (destination.zero_pages if destination else 0),
             bitmap_bytes=self._bitmap_bytes,
@@ -427,6 +436,14 @@ class Migration:
         self._acts += 1
         if self._acts > self._limits.acts:
             raise GaveUp(f"the algorithm reached the limit of {self._limits.acts} acts")
+
+    def _lacking(self) -> Pages:
+        return self.nothing if self._destination is None else self._destination.missing.copy()
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks > _LOOKS_PER_ACT * self._limits.acts:
+            raise GaveUp("the algorithm keeps looking and does not act")
 
     def _log(
         self,

@@ -216,6 +216,15 @@ def test_a_transfer_that_never_ends() -> None:
     assert 10_000 <= result.total_seconds < 20_000
 
 
+def test_waiting_for_a_look_to_change() -> None:
+    def algorithm(migration: Migration) -> None:
+        while migration.bandwidth == 0:
+            pass
+
+    result = outcome_of(algorithm, "idle", limit_acts=100)
+    assert (result.status, "keeps looking" in result.error) == ("gave_up", True)
+
+
 def test_a_broad_except_cannot_swallow_the_limit() -> None:
     def algorithm(migration: Migration) -> None:
         while True:
