@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migsim.experiment import Claim, Guests, Plan, every_combination, with_lost_time
+from migsim.experiment import (
+    Claim,
+    Guests,
+    Plan,
+    all_complete,
+    every_combination,
+    with_lost_time,
+)
 from migsim.plotting import Panel, dot_panels, matrix
 
 if TYPE_CHECKING:
@@ -67,11 +74,7 @@ def claims(results: pd.DataFrame) -> list[Claim]:
     saved = 1 - delta["bytes_sent"] / pre["bytes_sent"]
     sweep = by["vmotion"][by["vmotion"]["workload"] == "sequential"]
     return [
-        Claim(
-            "every migration completes, and no page is stale at the destination",
-            bool((ours["status"] == "completed").all()),
-            f"{len(ours)} migrations",
-        ),
+        all_complete(ours),
         Claim(
             "no algorithm beats the clairvoyant bound in total time, downtime or bytes",
             min(gaps.values()) >= 1 - 1e-9,

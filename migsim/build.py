@@ -13,7 +13,7 @@ from migsim._kernels.draws import random_bits
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
 from migsim.parameters import Context, Scalar, convert_all, read_parameters
-from migsim.registry import Plugin, find
+from migsim.registry import Plugin, files_named, find
 from migsim.workload import Workload
 
 __all__ = [
@@ -116,9 +116,4 @@ def workload_files(text: str) -> list[Path]:
     """Return the files that a workload written as ``name(key=value, ...)`` depends on."""
     name, given = split_call(text)
     plugin = find("workload", name)
-    files = [Path(inspect.getfile(plugin.call))]
-    for parameter in plugin.parameters:
-        named = given.get(parameter.name, parameter.default)
-        if parameter.names_files is not None and named is not None:
-            files += parameter.names_files.files(str(named))
-    return files
+    return [Path(inspect.getfile(plugin.call)), *files_named(plugin, given)]

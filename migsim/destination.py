@@ -9,13 +9,13 @@ import numpy as np
 
 from migsim._kernels.destination import (
     DESTINATION_STATE,
-    NEED_ACCESSES,
     NEED_BUSY_PERIOD,
     NEED_FLIGHT_ROOM,
     NEED_LATENCY_ROOM,
     VCPU,
     run_destination,
 )
+from migsim._kernels.source import NEED_ACCESSES
 from migsim._types import Floats, Integers, Record
 from migsim.accesses import AccessWindow
 from migsim.guest import Guest
@@ -94,7 +94,6 @@ class Destination:
         state = self._states[0]
         state.anchor_real = self._resumes_at
         state.anchor_guest = guest.clock.anchor_guest
-        state.stretch = 1.0
         state.queued_bytes = link.send_buffer
         state.busy_since = self._flow.ready
         state.idle_limit = link.retransmission_timeout

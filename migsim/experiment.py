@@ -35,6 +35,7 @@ __all__ = [
     "Experiment",
     "Guests",
     "Plan",
+    "all_complete",
     "completed_only",
     "every_combination",
     "load",
@@ -122,6 +123,15 @@ def every_combination(
         for seed in range(plan.seeds)
         for algorithm in (*algorithms, *plan.algorithms)
     ]
+
+
+def all_complete(results: pd.DataFrame) -> Claim:
+    """Return the claim that every sweep has to make before any other."""
+    return Claim(
+        "every migration completes, and no page is stale at the destination",
+        bool((results["status"] == "completed").all()),
+        f"{len(results)} migrations",
+    )
 
 
 def with_lost_time(results: pd.DataFrame) -> pd.DataFrame:

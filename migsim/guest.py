@@ -51,7 +51,7 @@ class Guest:
         if vm.dirty_log == "send":
             # The log starts with all bits set and is cleared as the first copy goes
             # (KVM_DIRTY_LOG_INITIALLY_SET).
-            self.log = Pages.range(0, size, size=size)
+            self.log = self.everything
             self.uncleared.fill(1)
             self.taken = self.log.copy()
 

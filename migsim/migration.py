@@ -175,7 +175,7 @@ class Migration:
             self._round += 1
             self._round_open = True
         started, stream = self._now, self._flow.carried
-        before, zeros = int(self._sent_by_kind[:, 0].sum()), self._source.zero_pages
+        before, zeros = self._pages_sent(), self._source.zero_pages
         place = self.guest_is
         transfer = Transfer(pages, codec, start, until, max_bytes, skip_redirtied)
         begin = self._flow.begin(self._now) if pages else self._now
@@ -184,7 +184,7 @@ class Migration:
         finally:  # a limit ends the migration here, but what was sent was sent
             size = self._flow.carried - stream
             self._meter.add(size, self._now - begin)
-            count = int(self._sent_by_kind[:, 0].sum()) - before
+            count = self._pages_sent() - before
             self._log(
                 "send", started, place, pages=count, stream_bytes=size,
                 zero_pages=self._source.zero_pages - zeros,
@@ -299,7 +299,7 @@ class Migration:
         if not background and (math.isinf(until) or not demand):
             raise ValueError("push(background=False) needs demand and an until: it may never end")
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
-        before, zeros = int(self._sent_by_kind[:, 0].sum()), self._destination.zero_pages
+        before, zeros = self._pages_sent(), self._destination.zero_pages
         chosen = Push(background, demand, prepaging)
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
@@ -314,7 +314,7 @@ class Migration:
         finally:
             self._log(
                 "push", started, "destination",
-                pages=int(self._sent_by_kind[:, 0].sum()) - before,
+                pages=self._pages_sent() - before,
                 stream_bytes=self._flow.carried - stream,
                 zero_pages=self._destination.zero_pages - zeros,
                 faults=self._destination.faults - faults,
@@ -367,20 +367,18 @@ class Migration:
         A guest that was switched over is followed up to its first instruction.
         """
         if self._destination is not None and self._now < self._resumes_at:
-            self._now = self._destination.run(
-                Push(background=False), self._resumes_at, self._resumes_at
-            )
+            self._run(self._resumes_at, until=self._resumes_at)
         clock = self._guest.clock
         destination = self._destination
         if destination is None:
             clock.settle(self._now)
-        started, resumed = not math.isnan(self._paused_at), destination is not None
-        switched_at = self._resumes_at if resumed else self._now
+        switched_at = self._now if destination is None else self._resumes_at
+        paused = 0.0 if math.isnan(self._paused_at) else switched_at - self._paused_at
         return Ledger(
             place=self.guest_is,
             seconds=self._now,
-            downtime=switched_at - self._paused_at if started else 0.0,
-            paused=switched_at - self._paused_at if started else 0.0,
+            downtime=paused,
+            paused=paused,
             throttled=clock.throttled_seconds,
             tracking=clock.tracking_seconds,
             stalled=destination.stalled_seconds(self._now) if destination else 0.0,
@@ -412,12 +410,26 @@ class Migration:
         push: Push | None = None,
         until: float = math.inf,
     ) -> Pages:
-        """Let time pass: the one place where it moves. Returns the pages that were not sent.
+        """Let time pass, as `_run` does, but not beyond the limit."""
+        end = self._limits.seconds
+        left = self._run(hold, transfer, push, until, end)
+        if self._now >= end:
+            raise GaveUp(f"the migration reached the limit of {end:g} s of virtual time")
+        return left
+
+    def _run(
+        self,
+        hold: float,
+        transfer: Transfer | None = None,
+        push: Push | None = None,
+        until: float = math.inf,
+        end: float = math.inf,
+    ) -> Pages:
+        """Run guest and link: the one place where time moves. Returns the pages not sent.
 
         The guest runs at least to ``hold``; what is sent may take longer, at the destination to
-        ``until`` at most.
+        ``until`` at most. After ``end`` nothing starts.
         """
-        end = self._limits.seconds
         left = self.nothing
         if self._destination is not None:
             chosen = push or Push(background=False)
@@ -428,14 +440,15 @@ class Migration:
             sending = transfer or Transfer(left)
             sending = dataclasses.replace(sending, stop_at=min(sending.stop_at, end))
             left, self._now = self._source.run(self._flow, sending, min(hold, end))
-        if self._now >= end:
-            raise GaveUp(f"the migration reached the limit of {end:g} s of virtual time")
         return left
 
     def _act(self) -> None:
         self._acts += 1
         if self._acts > self._limits.acts:
             raise GaveUp(f"the algorithm reached the limit of {self._limits.acts} acts")
+
+    def _pages_sent(self) -> int:
+        return int(self._sent_by_kind[:, 0].sum())
 
     def _lacking(self) -> Pages:
         return self.nothing if self._destination is None else self._destination.missing.copy()

@@ -27,6 +27,7 @@ __all__ = [
     "Kind",
     "Plugin",
     "digest_of",
+    "files_named",
     "find",
     "from_function",
     "load_experiment",
@@ -211,12 +212,19 @@ def digest_of(plugin: Plugin, values: Mapping[str, Any]) -> str:
     Recorded traces and plug-ins inside plug-ins are such files; a result depends on them as well.
     """
     digest = hashlib.sha256(plugin.digest.encode())
-    for parameter in plugin.parameters:
-        named = values[parameter.name]
-        if parameter.names_files is not None and named is not None:
-            for path in parameter.names_files.files(str(named)):
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for path in files_named(plugin, values):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def files_named(plugin: Plugin, values: Mapping[str, Any]) -> list[Path]:
+    """Return the files that the parameters of a plug-in name, defaults where no value is given."""
+    files: list[Path] = []
+    for parameter in plugin.parameters:
+        named = values.get(parameter.name, parameter.default)
+        if parameter.names_files is not None and named is not None:
+            files += parameter.names_files.files(str(named))
+    return files
 
 
 def _summary(doc: str | None) -> str:

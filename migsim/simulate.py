@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from migsim._types import Floats, Integers
+from migsim._types import Floats
 from migsim.errors import InputError
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp
@@ -22,6 +22,7 @@ from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
 from migsim.timeline import Timeline
 from migsim.units import KIB
+from migsim.workload import Steady
 
 __all__ = ["Outcome", "execute", "load_kernels", "migrate", "run"]
 
@@ -119,26 +120,12 @@ def load_kernels(task: ResolvedTask) -> None:
     """
     workload = task.make_workload()
     workload.accesses(0, np.empty(1, np.int64), np.empty(1, np.float64))
-    rehearsal = Migration(VirtualMachine(memory=64 * KIB), _Silence(), Link(rate=math.inf, rtt=0.0))
+    silence = Steady(pages=0, rate=0.0, read_fraction=0.0, draw=lambda first, pages: None)
+    rehearsal = Migration(VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0))
     rehearsal.send(rehearsal.everything)
     rehearsal.pause()
     rehearsal.resume(missing=rehearsal.everything)
     rehearsal.push()
-
-
-class _Silence:
-    """A workload without accesses."""
-
-    pages = 0
-
-    def index(self, guest_time: float) -> int:
-        """Return 0."""
-        return 0
-
-    def accesses(self, first: int, pages: Integers, times: Floats) -> None:
-        """Say that there is nothing to come."""
-        pages.fill(0)
-        times.fill(np.inf)
 
 
 def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result:

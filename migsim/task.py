@@ -6,6 +6,7 @@ with all defaults filled in, the model version and the digests of the plug-ins' 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ from migsim.errors import InputError
 from migsim.limits import Limits
 from migsim.machine import VirtualMachine
 from migsim.network import Link
-from migsim.parameters import Context, Scalar, convert_all, read_parameters
+from migsim.parameters import Context, Scalar, convert_all
 from migsim.registry import Plugin, digest_of, find
 from migsim.workload import Workload
 
@@ -141,7 +142,6 @@ class ResolvedTask:
 
     def describe(self) -> dict[str, Any]:
         """Return all that decides the result, as plain JSON values."""
-        vm = {p.name: getattr(self.vm, p.name) for p in read_parameters(VirtualMachine, skip=0)}
         return {
             "model": MODEL_VERSION,
             "algorithm": self.algorithm.name,
@@ -152,7 +152,7 @@ class ResolvedTask:
             "workload_digest": digest_of(self.workload, self.workload_args),
             "link": self.link_name,
             "link_args": self.link_args,
-            "vm": vm,
+            "vm": dataclasses.asdict(self.vm),
             "seed": self.seed,
             "limit_seconds": self.limits.seconds,
             "limit_acts": self.limits.acts,

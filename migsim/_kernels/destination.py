@@ -12,6 +12,8 @@ import numpy as np
 
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, next_page, previous_page
+from migsim._kernels.curve import departure, segment_of
+from migsim._kernels.source import DONE, FIRST, NEED_ACCESSES, RESENT
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = [
@@ -24,23 +26,17 @@ __all__ = [
     "run_destination",
 ]
 
-DONE = 0
-NEED_ACCESSES = 1
+# Further things that may be needed, and a further row of `sent_by_kind`, than at the source.
 NEED_FLIGHT_ROOM = 2
 NEED_LATENCY_ROOM = 3
 NEED_BUSY_PERIOD = 4
-
-# Rows of `sent_by_kind`; the first two as at the source.
-FIRST = 0
-RESENT = 1
 FAULTED = 2
 
 DESTINATION_STATE = np.dtype(
     [
-        # the guest's clock: real = anchor_real + (guest - anchor_guest) * stretch + lag of the vCPU
+        # the guest's clock: real = anchor_real + (guest - anchor_guest) + lag of the vCPU
         ("anchor_real", "f8"),
         ("anchor_guest", "f8"),
-        ("stretch", "f8"),
         ("buffer_first", "i8"),  # number of the first access in the buffer
         # the link
         ("stream", "i8"),
@@ -105,7 +101,7 @@ def _skip_hits(
         index = v.next - s.buffer_first
         if index >= pages.size:
             return False
-        v.time = s.anchor_real + (times[index] - s.anchor_guest) * s.stretch + v.lag
+        v.time = s.anchor_real + (times[index] - s.anchor_guest) + v.lag
         if v.time >= horizon:
             return True
         page = pages[index]
@@ -272,10 +268,8 @@ def _decision_time(s: Record, curve_at: Floats, curve_bytes: Integers, curve_pac
     if s.queued_bytes == 0:
         return s.ready
     position = max(0, s.stream - s.queued_bytes)
-    while s.queue_segment + 1 < curve_bytes.size and curve_bytes[s.queue_segment + 1] < position:
-        s.queue_segment += 1
-    k = s.queue_segment
-    at = curve_at[k] + (position - curve_bytes[k]) * curve_pace[k] + s.shift
+    s.queue_segment = segment_of(position, s.queue_segment, curve_bytes)
+    at = departure(position, s.queue_segment, curve_at, curve_bytes, curve_pace) + s.shift
     return min(s.ready, max(at, s.busy_since))
 
 
@@ -309,10 +303,8 @@ def _transmit(
     todo[word] &= ~bit
     s.unsent -= 1
     s.stream += content + s.header_bytes
-    while s.segment + 1 < curve_bytes.size and curve_bytes[s.segment + 1] < s.stream:
-        s.segment += 1
-    k = s.segment
-    left = curve_at[k] + (s.stream - curve_bytes[k]) * curve_pace[k] + s.shift
+    s.segment = segment_of(s.stream, s.segment, curve_bytes)
+    left = departure(s.stream, s.segment, curve_at, curve_bytes, curve_pace) + s.shift
     s.ready = max(s.ready, left)
     tail = (s.flight_head + s.flight_count) % flight_page.size
     flight_page[tail] = page

@@ -11,6 +11,7 @@ import numpy as np
 
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, clear_marked, next_page
+from migsim._kernels.curve import departure, segment_of
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = ["DONE", "FIRST", "NEED_ACCESSES", "RESENT", "SOURCE_STATE", "run_source"]
@@ -145,9 +146,8 @@ def run_source(
             sent[word] |= bit
             stale[word] &= ~bit
             stream += content + s.header_bytes
-            while segment + 1 < curve_bytes.size and curve_bytes[segment + 1] < stream:
-                segment += 1
-            left = curve_at[segment] + (stream - curve_bytes[segment]) * curve_pace[segment] + shift
+            segment = segment_of(stream, segment, curve_bytes)
+            left = departure(stream, segment, curve_at, curve_bytes, curve_pace) + shift
             if left < earliest:  # the encoder is slower than the link
                 shift += earliest - left
                 left = earliest
