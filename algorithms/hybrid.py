@@ -11,11 +11,12 @@ def hybrid(
     rounds: Count = 1,
     max_downtime: Seconds = 0.3,
     prepaging: Prepaging = "forward",
+    preempt: bool = True,
 ) -> None:
     """Pre-copies for ``rounds`` rounds, then switches over and pages the rest in.
 
     Sahni and Varma, CCEM 2012; QEMU's migrate-start-postcopy. Where pre-copy converges earlier,
-    the migration ends as pre-copy does.
+    the migration ends as pre-copy does. ``preempt`` gives demanded pages a connection of their own.
     """
     dirty = migration.everything
     for _ in range(rounds):
@@ -28,4 +29,4 @@ def hybrid(
             return
     migration.pause()
     migration.resume(missing=dirty | migration.take_dirty())
-    migration.push(prepaging=prepaging)
+    migration.push(prepaging=prepaging, preempt=preempt)

@@ -11,6 +11,7 @@ def vmotion(
     max_rounds: Count = 20,
     progress: Fraction = 0.7,
     max_stun: Fraction = 0.95,
+    preempt: bool = True,
 ) -> None:
     """Traces, copies iteratively, stuns if need be, then sends the bitmap and pages the rest in.
 
@@ -19,7 +20,7 @@ def vmotion(
     do not shrink to ``progress`` of those sent, so that pages are dirtied more slowly than they
     are sent. Once the rest takes at most ``switchover``, the guest is paused, the bitmap of what is
     still dirty goes with the device state, and the guest resumes at the destination, where the
-    rest is paged in.
+    rest is paged in, demanded pages over a connection of their own unless ``preempt`` is off.
     """
     dirty = migration.everything
     stun = 0.0
@@ -34,4 +35,4 @@ def vmotion(
             migration.throttle(stun)
     migration.pause()
     migration.resume(missing=dirty | migration.take_dirty())
-    migration.push()
+    migration.push(preempt=preempt)

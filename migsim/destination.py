@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from migsim._kernels.destination import (
     DESTINATION_STATE,
     NEED_BUSY_PERIOD,
+    NEED_CURVE,
     NEED_FLIGHT_ROOM,
     NEED_LATENCY_ROOM,
     VCPU,
@@ -18,6 +20,7 @@ from migsim._kernels.destination import (
 from migsim._kernels.source import NEED_ACCESSES
 from migsim._types import Floats, Integers, Record
 from migsim.accesses import AccessWindow
+from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.network import Flow
 from migsim.pages import Pages
@@ -47,12 +50,14 @@ class Push:
         prepaging: where the push goes on after a fault; None leaves it as it was, so that a wait
             between two pushes does not make the second one forget where it was.
         order: page numbers to push first, int64, before any pivot.
+        preempt: demanded pages have a connection of their own.
     """
 
     background: bool = True
     demand: bool = True
     prepaging: Prepaging | None = None
     order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    preempt: bool = True
 
 
 class Destination:
@@ -94,11 +99,11 @@ class Destination:
         state = self._states[0]
         state.anchor_real = self._resumes_at
         state.anchor_guest = guest.clock.anchor_guest
-        state.queued_bytes = link.send_buffer
         state.busy_since = self._flow.ready
-        state.idle_limit = link.retransmission_timeout
+        state.idle_limit = math.inf if link.plain and not self._flow.timed else 0.0
+        state.round_trip = link.rtt
         state.half_trip = link.rtt / 2
-        state.request_delay = link.rtt / 2 + (REQUEST_BYTES + link.overhead) / link.rate
+        state.request_delay = link.rtt / 2 + (REQUEST_BYTES + link.packet_overhead) / link.rate
         state.fault_seconds = vm.fault_seconds
         state.page_bytes = vm.page_size
         state.header_bytes = link.message_header
@@ -148,6 +153,8 @@ class Destination:
         """Run until all has arrived and the guest has run to ``hold``, or to ``until``.
 
         Returns the time reached. Pages that are in flight at ``until`` arrive in the next call.
+        Where the connection is lost, a new one is made once the link is back; if it never is,
+        the guest runs on until the loss is noticed, and `ConnectionLost` is raised.
         """
         state = self._states[0]
         self._set_prepaging(push.prepaging)
@@ -155,11 +162,21 @@ class Destination:
         state.hold, state.until = hold, until
         state.background = push.background
         state.demand = push.demand
+        state.backlog = 0 if push.preempt else int(self._flow.link.backlog)
         state.order_next = 0
-        self._call(push.order)
+        lost: ConnectionLost | None = None
+        try:
+            self._call(push.order)
+        except ConnectionLost as error:
+            state.down, state.until = 1, min(until, error.at)
+            self._call(push.order)
+            state.down = 0
+            lost = error if error.at <= until else None
         self._store_flow()
         for bitmap in (self.missing, self._todo, self._guest.sent):
             bitmap.touched()
+        if lost is not None:
+            raise lost
         finished = state.unsent == 0 and state.flight_count == 0
         return max(hold, float(state.now)) if finished else until
 
@@ -167,7 +184,7 @@ class Destination:
         state, flow = self._states[0], self._flow
         state.stream, state.segment = flow.stream, flow.segment
         state.shift, state.ready = flow.shift, flow.ready
-        state.queue_segment = 0
+        state.queue_segment, state.curve_end = 0, flow.curve.end
         if flow.stream == 0:
             state.busy_since = flow.ready
 
@@ -200,6 +217,7 @@ class Destination:
                 curve.at,
                 curve.bytes,
                 curve.pace,
+                curve.queue,
                 self._sent_by_kind,
             )
             if status == NEED_ACCESSES:
@@ -211,6 +229,10 @@ class Destination:
                 self._store_flow()
                 self._flow.begin(float(state.idle_until))
                 self._load_flow()
+            elif status == NEED_CURVE:
+                self._store_flow()
+                self._lengthen_curve(vm_page=guest.vm.page_size)
+                self._load_flow()
             elif status == NEED_LATENCY_ROOM:
                 self._flush_latencies()
                 if self._latency.size < 2 * guest.vm.vcpus:
@@ -218,6 +240,14 @@ class Destination:
             else:
                 break
         self._flush_latencies()
+
+    def _lengthen_curve(self, vm_page: int) -> None:
+        flow = self._flow
+        try:
+            flow.extend(flow.stream + vm_page + flow.link.message_header)
+        except ConnectionLost:
+            if not flow.reconnect():
+                raise
 
     def _set_prepaging(self, prepaging: Prepaging | None) -> None:
         """Set up the pivots, unless the push goes on where it stopped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "SweepError", "did_you_mean"]
+__all__ = ["ConnectionLost", "InputError", "SweepError", "did_you_mean"]
 
 
 class InputError(ValueError):
@@ -17,6 +17,18 @@ class InputError(ValueError):
 
 class SweepError(RuntimeError):
     """A sweep ended early, for no fault of the input; what it has finished is kept."""
+
+
+class ConnectionLost(Exception):  # noqa: N818 - it is told, not programmed wrongly
+    """The transport gave up: its last retransmission was in vain.
+
+    Attributes:
+        at: when, in seconds of virtual time.
+    """
+
+    def __init__(self, at: float) -> None:
+        super().__init__(f"the connection was lost at {at:g} s")
+        self.at = at
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

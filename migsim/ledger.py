@@ -77,7 +77,7 @@ class Ledger:
     def header_bytes(self, link: Link) -> int:
         """Headers of pages and of packets, of requests too."""
         pages = self.pages_sent * link.message_header
-        return pages + link.header_bytes(self.carried) + self.requests * link.overhead
+        return pages + link.header_bytes(self.carried) + self.requests * link.packet_overhead
 
     def request_bytes(self) -> int:
         """Contents of the page requests."""

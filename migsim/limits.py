@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from migsim.units import Seconds
 
-__all__ = ["GaveUp", "Limits"]
+__all__ = ["GaveUp", "Limits", "Lost"]
 
 
 class GaveUp(BaseException):
@@ -14,6 +14,10 @@ class GaveUp(BaseException):
 
     Not an `Exception`, so that an algorithm's ``except Exception`` cannot swallow it.
     """
+
+
+class Lost(BaseException):
+    """Ends a migration whose guest, switched over already, can never get the rest of its memory."""
 
 
 @dataclass(frozen=True)

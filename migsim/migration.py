@@ -9,15 +9,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from migsim._types import Integers
 from migsim.codec import RAW, Codec
 from migsim.destination import Destination, Prepaging, Push
+from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.ledger import Ledger
-from migsim.limits import GaveUp, Limits
+from migsim.limits import GaveUp, Limits, Lost
 from migsim.machine import VirtualMachine
 from migsim.meter import BandwidthMeter
 from migsim.network import Flow, Link
@@ -54,14 +56,19 @@ class Migration:
     """One running migration, in the hands of an algorithm."""
 
     def __init__(
-        self, vm: VirtualMachine, workload: Workload, link: Link, limits: Limits | None = None
+        self,
+        vm: VirtualMachine,
+        workload: Workload,
+        link: Link,
+        limits: Limits | None = None,
+        seed: int = 0,
     ) -> None:
         self.vm = vm
         self.link = link
         self._timeline = Timeline()
         self._limits = limits or Limits()
         self._guest = Guest(vm, workload)
-        self._flow = Flow(link, 0.0)
+        self._flow = Flow(link, 0.0, seed)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
         self._source = Source(self._guest, self._sent_by_kind)
         self._destination: Destination | None = None
@@ -268,7 +275,10 @@ class Migration:
             size = self._bitmap_bytes = -(-self.vm.pages // 8)
         self._device_bytes = self.vm.device_bytes
         size += self._device_bytes
-        left = self._flow.transmit(self._now, size)
+        try:
+            left = self._flow.transmit(self._now, size)
+        except ConnectionLost as error:
+            self._connection_lost(error)
         self._resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
         self._advance(left if lacking else self._resumes_at)
         self._guest.clock.settle(self._now)
@@ -285,13 +295,15 @@ class Migration:
         demand: bool = True,
         order: Integers | None = None,
         until: float = math.inf,
+        preempt: bool = True,
     ) -> None:
         """Send missing pages to the running guest, demanded ones first, until none is missing.
 
         ``prepaging`` tells where the push goes on after a fault, ``order`` (int64 page numbers)
         what goes before. ``background=False`` serves demanded pages only and needs an ``until``,
-        a time after which this returns in any case; ``demand=False`` only pushes. Raises
-        RuntimeError before `resume` and ValueError for a wrong combination.
+        a time after which this returns in any case; ``demand=False`` only pushes. ``preempt`` gives
+        demanded pages a connection of their own; without it they wait behind what the sockets
+        hold. Raises RuntimeError before `resume` and ValueError for a wrong combination.
         """
         self._act()
         if self._destination is None:
@@ -300,7 +312,7 @@ class Migration:
             raise ValueError("push(background=False) needs demand and an until: it may never end")
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
         before, zeros = self._pages_sent(), self._destination.zero_pages
-        chosen = Push(background, demand, prepaging)
+        chosen = Push(background, demand, prepaging, preempt=preempt)
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
             if order.size and not 0 <= order.min() <= order.max() < self.vm.pages:
@@ -350,7 +362,10 @@ class Migration:
         nonzero = len(pages & self._guest.nonzero)
         header = self.link.message_header
         size = nonzero * (self.vm.page_size + header) + (len(pages) - nonzero) * (1 + header)
-        return self._flow.copy().transmit(self._now, size) - self._now
+        try:
+            return self._flow.copy().transmit(self._now, size) - self._now
+        except ConnectionLost:
+            return math.inf
 
     # ---- the end ----------------------------------------------------------------------------
 
@@ -412,7 +427,10 @@ class Migration:
     ) -> Pages:
         """Let time pass, as `_run` does, but not beyond the limit."""
         end = self._limits.seconds
-        left = self._run(hold, transfer, push, until, end)
+        try:
+            left = self._run(hold, transfer, push, until, end)
+        except ConnectionLost as error:
+            self._connection_lost(error)
         if self._now >= end:
             raise GaveUp(f"the migration reached the limit of {end:g} s of virtual time")
         return left
@@ -441,6 +459,14 @@ class Migration:
             sending = dataclasses.replace(sending, stop_at=min(sending.stop_at, end))
             left, self._now = self._source.run(self._flow, sending, min(hold, end))
         return left
+
+    def _connection_lost(self, error: ConnectionLost) -> NoReturn:
+        """End the migration: a guest at the source runs on there, another one is lost."""
+        self._now = max(self._now, min(error.at, self._limits.seconds))
+        if self._destination is not None:
+            raise Lost(f"{error} with {len(self._lacking())} pages missing at the destination")
+        self._guest.clock.run(self._now, 1.0)
+        raise GaveUp(f"{error}; the guest runs on at the source")
 
     def _act(self) -> None:
         self._acts += 1

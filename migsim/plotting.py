@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from migsim.errors import InputError
 from migsim.stats import Interval, bootstrap_interval
+from migsim.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["Look", "Panel", "dot_panels", "line_panels", "look_of", "matrix", "ordered"]
+    from migsim.network import Link
+    from migsim.network.transfer import BulkTransfer
+
+__all__ = [
+    "OKABE_ITO",
+    "Look",
+    "Panel",
+    "dot_panels",
+    "line_panels",
+    "look_of",
+    "matrix",
+    "ordered",
+    "save_figure",
+    "transfer_figure",
+    "use_style",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,9 @@ _LOOKS = {
     "postcopy": Look("post-copy", "post", "#d55e00", "v"),
     "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|"),
 }
+OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
+"""The same palette for what are no algorithms."""
+
 _OTHERS = ("#cc79a7", "#b2a100", "#882255", "#44aa99")
 _OTHER_MARKERS = ("X", "*", "<", ">")
 
@@ -102,7 +123,8 @@ class Panel:
     log: bool = False
 
 
-def _style() -> None:
+def use_style() -> None:
+    """Set the look of all figures."""
     import matplotlib as mpl
     import seaborn as sns
 
@@ -168,7 +190,7 @@ def dot_panels(results: pd.DataFrame, panels: Sequence[Panel], *, rows: str, tit
     """
     from matplotlib.figure import Figure
 
-    _style()
+    use_style()
     algorithms = ordered(results["algorithm"].unique())
     names = list(results[rows].unique())
     size = (2.7 * len(panels) + 1.6, 0.52 * len(names) + 1.7)
@@ -214,7 +236,7 @@ def line_panels(
     """
     from matplotlib.figure import Figure
 
-    _style()
+    use_style()
     algorithms = ordered(results["algorithm"].unique())
     names = list(results[rows].unique())
     size = (3.2 * len(panels) + 0.4, 2.2 * len(names) + 1.0)
@@ -256,3 +278,40 @@ def _lines(
         axes.plot([p + offset for p in range(len(places))], means, color=look.colour, linewidth=1)
     axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
     _scale(axes.yaxis, panel)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file whose ending names the format. Raises `InputError`."""
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot write the figure: {error}") from None
+
+
+def transfer_figure(transfer: BulkTransfer, link: Link, name: str) -> Figure:
+    """Return rate, window and queue of a bulk transfer over time."""
+    from matplotlib.figure import Figure
+
+    use_style()
+    rows = transfer.series(300)
+    panels = (
+        ("rate", 8e-6, "payload rate (Mbit/s)"),
+        ("window", 1e-6, "in flight (MB)"),
+        ("queue", 1e-6, "in the queue (MB)"),
+    )
+    figure = Figure(figsize=(7.0, 5.6), layout="constrained")
+    grid = figure.subplots(len(panels), 1, sharex=True)
+    seconds = [row["seconds"] for row in rows]
+    for axes, (key, scale, title) in zip(grid, panels, strict=True):
+        axes.plot(seconds, [row[key] * scale for row in rows], color="#0072b2", linewidth=1)
+        axes.set_ylabel(title)
+        axes.set_ylim(bottom=0)
+    if math.isfinite(link.goodput):
+        grid[0].axhline(link.goodput * 8e-6, color="0.5", linewidth=0.8, linestyle="--")
+    grid[-1].set_xlabel("time (s)")
+    figure.suptitle(
+        f"{name}: {format_rate(link.rate)}, {format_seconds(link.rtt)}, {link.congestion}",
+        fontsize="large",
+        fontweight="bold",
+    )
+    return figure

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 __all__ = ["Result", "Status"]
 
-Status = Literal["completed", "gave_up", "failed", "corrupt"]
+Status = Literal["completed", "gave_up", "lost", "failed", "corrupt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,9 @@ class Result:
 
     Attributes:
         status: ``completed``; ``gave_up`` (a limit, or the algorithm's own decision; the guest
-            stays at the source); ``failed`` (the algorithm raised an exception); ``corrupt`` (an
-            invariant is broken, so the figures must not be used).
+            stays at the source); ``lost`` (the connection died after the switch-over and never came
+            back, so the guest lacks memory for good); ``failed`` (the algorithm raised an
+            exception); ``corrupt`` (an invariant is broken, so the figures must not be used).
         error: why the status is not ``completed``; with the traceback for ``failed``.
         total_seconds: from the start to the arrival of the last page at a running guest.
         downtime_seconds: from the pause to the first instruction at the destination.

@@ -13,10 +13,10 @@ import numpy as np
 from migsim._types import Floats
 from migsim.errors import InputError
 from migsim.ledger import Ledger
-from migsim.limits import GaveUp
+from migsim.limits import GaveUp, Lost
 from migsim.machine import VirtualMachine
 from migsim.migration import Migration
-from migsim.network import Link
+from migsim.network import Flow, Link
 from migsim.pages import Pages
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
@@ -88,7 +88,7 @@ def execute(task: ResolvedTask) -> Outcome:
 
     Raises `InputError` for parameters that only the workload or the algorithm itself can judge.
     """
-    migration = Migration(task.vm, task.make_workload(), task.link, task.limits)
+    migration = Migration(task.vm, task.make_workload(), task.link, task.limits, task.seed)
     status: Status = "completed"
     error = ""
     try:
@@ -98,6 +98,8 @@ def execute(task: ResolvedTask) -> Outcome:
         raise  # a parameter that only the algorithm could judge
     except GaveUp as reason:
         status, error = "gave_up", str(reason)
+    except Lost as reason:
+        status, error = "lost", str(reason)
     except (Exception, SystemExit):
         status, error = "failed", traceback.format_exc()
     ledger = migration.close()
@@ -122,6 +124,8 @@ def load_kernels(task: ResolvedTask) -> None:
     workload.accesses(0, np.empty(1, np.int64), np.empty(1, np.float64))
     silence = Steady(pages=0, rate=0.0, read_fraction=0.0, draw=lambda first, pages: None)
     rehearsal = Migration(VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0))
+    flow = Flow(Link(rate=1e6, rtt=1e-3, loss=0.5), 0.0)
+    flow.begin(flow.transmit(0.0, 10**5) + 1.0)
     rehearsal.send(rehearsal.everything)
     rehearsal.pause()
     rehearsal.resume(missing=rehearsal.everything)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from migsim._kernels.source import NEED_ACCESSES, SOURCE_STATE, run_source
+from migsim._kernels.source import NEED_ACCESSES, NEED_CURVE, SOURCE_STATE, run_source
 from migsim._types import Integers, Record
 from migsim.codec import RAW, Codec
+from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.network import Flow
 from migsim.pages import Pages
@@ -56,8 +57,10 @@ class Source:
     def run(self, flow: Flow, transfer: Transfer, hold: float) -> tuple[Pages, float]:
         """Run until the transfer has left and the guest has run to ``hold``.
 
-        Returns the pages that were not sent, and the time reached.
+        Returns the pages that were not sent, and the time reached. Where the connection is lost,
+        the guest runs on until that is noticed, and `ConnectionLost` is raised.
         """
+        lost: ConnectionLost | None = None
         guest = self._guest
         state = self._prepare(flow, transfer, hold)
         todo = transfer.pages.copy()
@@ -81,6 +84,15 @@ class Source:
                 flow.curve.pace,
                 self.sent_by_kind,
             )
+            if status == NEED_CURVE:
+                self._store(flow)
+                try:
+                    flow.extend(flow.stream + int(state.largest))
+                except ConnectionLost as error:
+                    lost = error
+                    state.stop_at, state.hold = -math.inf, max(hold, error.at)
+                self._load(flow)
+                continue
             if status != NEED_ACCESSES:
                 break
             window.move(window.first + window.pages.size)
@@ -88,14 +100,25 @@ class Source:
         guest.accesses = window.first + int(state.access)
         guest.clock.lag = float(state.lag)
         if transfer.pages:
-            flow.ready, flow.shift = float(state.ready), float(state.shift)
-            flow.stream, flow.segment = int(state.stream), int(state.segment)
+            self._store(flow)
         self.zero_pages = int(state.zero_pages)
         for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
             bitmap.touched()
         todo.touched()
+        if lost is not None:
+            raise lost
         left = todo | skipped if transfer.skip_redirtied else todo
         return left, max(float(state.ready), hold)
+
+    def _load(self, flow: Flow) -> None:
+        state = self._states[0]
+        state.stream, state.segment, state.shift = flow.stream, flow.segment, flow.shift
+        state.curve_end = flow.curve.end
+
+    def _store(self, flow: Flow) -> None:
+        state = self._states[0]
+        flow.ready, flow.shift = float(state.ready), float(state.shift)
+        flow.stream, flow.segment = int(state.stream), int(state.segment)
 
     def _prepare(self, flow: Flow, transfer: Transfer, hold: float) -> Record:
         guest, vm, state = self._guest, self._guest.vm, self._states[0]
@@ -105,8 +128,7 @@ class Source:
         state.stretch, state.lag = clock.stretch, clock.lag
         state.first_write_lag = vm.first_write_seconds / vm.vcpus
         state.access = guest.accesses - guest.window.first
-        state.stream, state.segment = flow.stream, flow.segment
-        state.shift = flow.shift
+        self._load(flow)
         state.ready = flow.ready if transfer.pages else hold
         state.hold = hold
         state.stop_at = transfer.stop_at
@@ -120,4 +142,5 @@ class Source:
         state.again_bytes = round(vm.page_size * codec.ratio)
         state.again_seconds = vm.page_size / codec.bytes_per_second
         state.header_bytes = flow.link.message_header
+        state.largest = max(1, vm.page_size, int(state.again_bytes)) + int(state.header_bytes)
         return state

@@ -26,7 +26,7 @@ from migsim.workload import Workload
 
 __all__ = ["MODEL_VERSION", "ResolvedTask", "Task"]
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Raised whenever results change on purpose: rows of another version are never reused."""
 
 _SEED_LIMIT = 2**63
@@ -43,7 +43,7 @@ class Task:
             the function itself.
         link: the name of a preset.
         memory: bytes of guest memory; short for ``vm_args["memory"]``.
-        seed: chooses the guest's random behaviour.
+        seed: chooses the guest's random behaviour and which packets are lost.
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
         limit_seconds, limit_acts: where a migration that does not end is given up.
         label: a name for tables and figures; no part of the key.
@@ -152,6 +152,7 @@ class ResolvedTask:
             "workload_digest": digest_of(self.workload, self.workload_args),
             "link": self.link_name,
             "link_args": self.link_args,
+            "link_digest": digest_of(find("link", self.link_name), self.link_args),
             "vm": dataclasses.asdict(self.vm),
             "seed": self.seed,
             "limit_seconds": self.limits.seconds,

@@ -2,7 +2,7 @@
 
 Written from what the documentation of `Migration`, `VirtualMachine`, `Link` and `Flow` promises,
 not from the kernels: sets instead of bitmaps, a clock that moves in steps instead of an anchored
-one, a TCP sender that counts its window down instead of a curve.
+one. The transport is migsim's own flow, which has its own laws to keep (`test_tcp`).
 """
 
 from __future__ import annotations
@@ -12,65 +12,47 @@ import itertools
 import math
 
 from migsim import RAW, Codec, Link, VirtualMachine
+from migsim.network import Flow
 
 REQUEST = 16
 
 
 class Sender:
-    """TCP at the page: a window that doubles each round trip, and a link of constant rate."""
+    """The transport: the flow of migsim itself, asked one page at a time."""
 
     def __init__(self, link: Link) -> None:
-        self.link = link
-        self.pace = 1.0 / link.goodput
-        self.window = float(link.initial_window * link.segment)
-        self.largest = max(self.window, link.goodput * link.rtt if link.rtt else 0.0)
-        self.used = 0
-        self.ready = self.round_start = link.rtt  # the handshake
-        self.carried = 0
+        self.link, self.flow = link, Flow(link, 0.0)
 
     @property
-    def unbounded(self) -> bool:
-        """Whether acknowledgements come back before the window is used up."""
-        return self.window * self.pace >= self.link.rtt
+    def ready(self) -> float:
+        return self.flow.ready
+
+    @property
+    def carried(self) -> int:
+        return self.flow.carried
+
+    @property
+    def choice(self) -> float:
+        """Return when the source decides what leaves next: before the bottleneck's queue."""
+        flow, curve = self.flow, self.flow.curve
+        ahead = int(curve.queue[flow.segment])
+        if not ahead or not flow.stream:
+            return flow.ready
+        at = curve.departure(max(0, flow.stream - ahead)) + flow.shift
+        return min(flow.ready, max(at, float(curve.at[0]) + flow.shift))
 
     def begin(self, now: float) -> None:
         """Let the sender have something to send from ``now`` on."""
-        if now <= self.ready:
-            return
-        nothing_under_way = self.unbounded or not self.used
-        if nothing_under_way or now >= self.round_start + self.link.rtt:
-            grown = self.window if self.unbounded else self.window + self.used
-            self.window = min(grown, self.largest)
-            idle, initial = now - self.ready, self.link.initial_window * self.link.segment
-            while idle > self.link.rtt + 0.2 and self.window > initial:
-                self.window = max(initial, self.window / 2)
-                idle -= self.link.rtt + 0.2
-            self.used, self.round_start = 0, now
-        self.ready = now
+        self.flow.begin(now)
 
     def slip(self, gap: float) -> None:
         """Fall behind the schedule for want of data."""
-        self.ready += gap
-        self.round_start += gap
+        self.flow.ready += gap
+        self.flow.shift += gap
 
     def put(self, size: int) -> float:
         """Send ``size`` bytes behind what was sent before; return when the last has left."""
-        self.carried += size
-        while size:
-            if self.unbounded:
-                self.ready += size * self.pace
-                break
-            part = min(size, int(self.window) - self.used)
-            if part == 0:
-                self.round_start = max(self.round_start + self.link.rtt, self.ready)
-                self.ready = self.round_start
-                self.window *= 2
-                self.used = 0
-                continue
-            self.ready += part * self.pace
-            self.used += part
-            size -= part
-        return self.ready
+        return self.flow.transmit(self.flow.ready, size)
 
 
 class Oracle:
@@ -259,7 +241,7 @@ class Oracle:
     ) -> None:
         """Let events happen in order of time, strictly before ``until``."""
         sender, step = self.sender, self.vm.vcpus
-        delay = self.link.rtt / 2 + (REQUEST + self.link.overhead) / self.link.rate
+        delay = self.link.rtt / 2 + (REQUEST + self.link.packet_overhead) / self.link.rate
         ended, after_last = self.now, -math.inf
         while True:
             done = not self.todo and not self.flight
@@ -273,9 +255,9 @@ class Oracle:
             oldest = min(asked, key=lambda c: c["request"], default=None)
             choice = math.inf
             if background and self.todo:
-                choice = sender.ready
+                choice = sender.choice
             elif oldest is not None:
-                choice = max(sender.ready, oldest["request"])
+                choice = max(sender.choice, oldest["request"])
             # A pick at `choice` heeds all requests that have come by then, so that a fault
             # before `choice - delay` has to happen first; it changes nothing else.
             soonest = min(landing, access, choice)

@@ -10,12 +10,13 @@ import pytest
 from helpers import ROOT
 
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
-# package (`network`, `_kernels`, `trace`, `cli`), which is one entry.
+# package (`network`, `_kernels`, `trace`, `cli`, `validate`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec", "plotting"],
-    ["network", "machine", "limits", "workload", "parameters"],
-    ["accesses", "registry"],
+    ["_kernels", "units", "pages", "timeline", "codec"],
+    ["parameters"],
+    ["network", "machine", "limits", "workload"],
+    ["accesses", "registry", "plotting"],
     ["guest", "build", "trace"],
     ["source", "destination", "task"],
     ["ledger"],
@@ -24,6 +25,7 @@ LAYERS = [
     ["collect", "experiment"],
     ["__init__"],
     ["cli"],
+    ["validate"],
     ["__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -22,6 +22,11 @@ LINKS = {
     "gigabit": preset("gigabit"),
     "long": preset("long_distance"),
     "slow": Link(rate=2e6, rtt=1e-3),
+    "lossy": Link(rate=50e6, rtt=2e-3, loss=0.01, jitter=1e-3, queue="64KiB"),
+    "bbr": Link(rate=50e6, rtt=2e-3, loss=0.01, congestion="bbr", streams=3),
+    "timed": Link(
+        rate=20e6, rtt=1e-3, outages="10ms+5ms,0.1s+0.1s", trace="step(at=30ms, to=9MB/s)"
+    ),
 }
 # Multiples of 2^-20 s add up exactly, so that "the same" can mean: to the bit.
 ticks = st.lists(st.integers(0, 60_000).map(lambda ticks: ticks / 2**20), min_size=1, max_size=6)
@@ -95,13 +100,13 @@ def test_send(
     st.sampled_from(sorted(LINKS)),
     st.sampled_from(["none", "forward", "bubble", "multi"]),
     st.integers(1, 4),
-    st.sampled_from([0, 10_000]),
+    st.booleans(),
     st.lists(st.floats(0.0, 1.2), min_size=1, max_size=6).map(sorted),
 )
 def test_push(
-    seed: int, link: str, prepaging: Any, vcpus: int, send_buffer: int, cuts: list[float]
+    seed: int, link: str, prepaging: Any, vcpus: int, preempt: bool, cuts: list[float]
 ) -> None:
-    path = Link(**{**vars(LINKS[link]), "send_buffer": send_buffer})
+    path = LINKS[link]
 
     def make() -> Migration:
         listed = random_accesses(seed, PAGES, 800, 3 * PAGES * 4104 / path.goodput)
@@ -112,16 +117,18 @@ def test_push(
 
     whole, pieces = make(), make()
     began = whole.now
-    whole.push(prepaging=prepaging)
+    whole.push(prepaging=prepaging, preempt=preempt)
     for cut in cuts:
-        pieces.push(prepaging=prepaging, until=began + cut * (whole.now - began))
-    pieces.push(prepaging=prepaging)
+        pieces.push(prepaging=prepaging, preempt=preempt, until=began + cut * (whole.now - began))
+    pieces.push(prepaging=prepaging, preempt=preempt)
     assert state(whole) == state(pieces)
 
 
 def test_a_wait_between_two_pushes_keeps_the_pivots() -> None:
     listed = [(0.001, 100, True)]
-    handle = migration(listed, PAGES, Link(rate=4104e3, rtt=1e-4, overhead=0, page_header=0))
+    handle = migration(
+        listed, PAGES, Link(rate=4104e3, rtt=1e-4, overhead=0, page_header=0, congestion="none")
+    )
     handle.pause()
     handle.resume(handle.everything)
     handle.push(prepaging="bubble", until=handle.now + 0.005)

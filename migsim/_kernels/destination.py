@@ -1,8 +1,9 @@
 """The guest at the destination with pages still missing: demand paging beside background push.
 
 Events in order of time: a virtual CPU reaches an access, a page arrives, the source chooses the
-next page. The source decides at time t what leaves at t (or earlier, if its socket buffer holds
-bytes ahead); requests that have reached it by then go first, oldest first, as QEMU and Xen do.
+next page. The source decides what leaves next before it leaves: by the time that the bottleneck's
+queue takes and, on a shared connection, the sockets. Requests that have reached it by then go
+first, oldest first, as QEMU and Xen do.
 Virtual CPU v makes the accesses j with j % vcpus == v and blocks alone.
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "DESTINATION_STATE",
     "FAULTED",
     "NEED_BUSY_PERIOD",
+    "NEED_CURVE",
     "NEED_FLIGHT_ROOM",
     "NEED_LATENCY_ROOM",
     "VCPU",
@@ -30,6 +32,7 @@ __all__ = [
 NEED_FLIGHT_ROOM = 2
 NEED_LATENCY_ROOM = 3
 NEED_BUSY_PERIOD = 4
+NEED_CURVE = 5
 FAULTED = 2
 
 DESTINATION_STATE = np.dtype(
@@ -43,10 +46,13 @@ DESTINATION_STATE = np.dtype(
         ("segment", "i8"),
         ("shift", "f8"),
         ("ready", "f8"),
-        ("queued_bytes", "i8"),  # socket buffer ahead of a newly chosen page
+        ("curve_end", "i8"),  # the byte up to which the curve is known
+        ("backlog", "i8"),  # bytes in the sockets ahead of a newly chosen page
+        ("round_trip", "f8"),  # until an acknowledgement makes room in them
+        ("down", "i8"),  # the link is gone for good
         ("queue_segment", "i8"),
         ("busy_since", "f8"),
-        ("idle_limit", "f8"),  # a longer gap than this changes the window of the sender
+        ("idle_limit", "f8"),  # a longer gap than this changes the windows of the sender
         ("idle_until", "f8"),  # for `NEED_BUSY_PERIOD`: when the sender has something to send
         ("half_trip", "f8"),  # propagation delay, one way
         ("request_delay", "f8"),  # from a fault to the request's arrival at the source
@@ -263,13 +269,40 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
 
 
 @jit
-def _decision_time(s: Record, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats) -> float:
-    """Return when the next page is chosen: when the socket buffer has room for it."""
-    if s.queued_bytes == 0:
-        return s.ready
-    position = max(0, s.stream - s.queued_bytes)
+def _left_at(
+    s: Record, position: int, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats
+) -> float:
+    """Return when an earlier byte of this busy period has left."""
+    position = max(0, position)
+    while s.queue_segment > 0 and curve_bytes[s.queue_segment] >= position:
+        s.queue_segment -= 1
     s.queue_segment = segment_of(position, s.queue_segment, curve_bytes)
-    at = departure(position, s.queue_segment, curve_at, curve_bytes, curve_pace) + s.shift
+    return departure(position, s.queue_segment, curve_at, curve_bytes, curve_pace) + s.shift
+
+
+@jit
+def _decision_time(
+    s: Record,
+    curve_at: Floats,
+    curve_bytes: Integers,
+    curve_pace: Floats,
+    curve_queue: Integers,
+) -> float:
+    """Return when the next page is chosen: when the queues ahead of its departure take it.
+
+    A page enters the bottleneck's queue once the queue's bytes ahead of it are all that has not
+    left. On a shared connection it enters the sockets before, once so many bytes are acknowledged
+    that the rest and the page fit into them.
+    """
+    at = s.ready
+    queue = curve_queue[s.segment]
+    if queue > 0:
+        at = min(at, _left_at(s, s.stream - queue, curve_at, curve_bytes, curve_pace))
+    if s.backlog > 0:
+        freed = _left_at(s, s.stream - s.backlog, curve_at, curve_bytes, curve_pace)
+        if s.stream > s.backlog:
+            freed += s.round_trip
+        at = min(at, freed)
     return min(s.ready, max(at, s.busy_since))
 
 
@@ -331,6 +364,7 @@ def run_destination(
     curve_at: Floats,
     curve_bytes: Integers,
     curve_pace: Floats,
+    curve_queue: Integers,
     sent_by_kind: Integers,
 ) -> int:
     """Run guest and push until nothing is left to do before ``state.until``.
@@ -345,7 +379,12 @@ def run_destination(
             return NEED_FLIGHT_ROOM
         pushing = s.background and s.unsent > 0
         waiting = _oldest_request(s, vcpus, todo)
-        decision = _decision_time(s, curve_at, curve_bytes, curve_pace)
+        decision = _decision_time(s, curve_at, curve_bytes, curve_pace, curve_queue)
+        if s.down:
+            return _events(
+                s, vcpus, s.until, False, pages, times,
+                todo, missing, flight_page, flight_at, latency,
+            )  # fmt: skip
         if not pushing and waiting < 0:
             # The link idles until a request comes; with nothing left to request, this is the end.
             end = s.until
@@ -372,10 +411,11 @@ def run_destination(
         if status != DONE:
             return status
         waiting = _oldest_request(s, vcpus, todo)
-        growing = s.segment + 1 < curve_bytes.size
-        if decision > s.ready and (growing or decision - s.ready > s.idle_limit):
+        if decision - s.ready > s.idle_limit:
             s.idle_until = decision
             return NEED_BUSY_PERIOD
+        if s.stream + s.page_bytes + s.header_bytes > s.curve_end:
+            return NEED_CURVE
         kind = FIRST
         if waiting >= 0 and vcpus[waiting].request <= decision:
             kind = FAULTED

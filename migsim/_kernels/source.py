@@ -14,10 +14,19 @@ from migsim._kernels.bits import bit_of, clear_marked, next_page
 from migsim._kernels.curve import departure, segment_of
 from migsim._types import Floats, Integers, Record, Words
 
-__all__ = ["DONE", "FIRST", "NEED_ACCESSES", "RESENT", "SOURCE_STATE", "run_source"]
+__all__ = [
+    "DONE",
+    "FIRST",
+    "NEED_ACCESSES",
+    "NEED_CURVE",
+    "RESENT",
+    "SOURCE_STATE",
+    "run_source",
+]
 
 DONE = 0
 NEED_ACCESSES = 1
+NEED_CURVE = 2
 
 # Rows of the two columns (pages, content bytes) of `sent_by_kind`.
 FIRST = 0
@@ -38,6 +47,7 @@ SOURCE_STATE = np.dtype(
         ("segment", "i8"),
         ("shift", "f8"),  # how far the sender has fallen behind the curve
         ("ready", "f8"),
+        ("curve_end", "i8"),  # the byte up to which the curve is known
         # what is to be done
         ("hold", "f8"),  # the guest runs at least until then
         ("stop_at", "f8"),  # no page starts then or later
@@ -49,6 +59,7 @@ SOURCE_STATE = np.dtype(
         ("again_bytes", "i8"),  # content bytes of a page that the destination has in an old version
         ("again_seconds", "f8"),  # CPU time to encode such a page
         ("header_bytes", "i8"),
+        ("largest", "i8"),  # stream bytes that a page takes at most
         # what was done
         ("zero_pages", "i8"),
     ]
@@ -73,7 +84,7 @@ def run_source(
     curve_pace: Floats,
     sent_by_kind: Integers,
 ) -> int:
-    """Run the guest while the pages of ``todo`` leave; return `DONE` or `NEED_ACCESSES`.
+    """Run the guest while the pages of ``todo`` leave; return `DONE` or what is needed.
 
     ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
     times are guest seconds. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
@@ -125,6 +136,9 @@ def run_source(
         tracked = uncleared[chunk] == 0
         if s.skip_redirtied and tracked and log[word] & bit != 0:
             skipped[word] |= bit
+        elif stream + s.largest > s.curve_end:
+            status = NEED_CURVE
+            break
         else:
             if not tracked:
                 uncleared[chunk] = 0

@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from migsim.simulate import Outcome
     from migsim.task import ResolvedTask
 
-__all__ = ["command"]
+__all__ = ["command", "pairs"]
 
 
-def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
+    """Return what the texts ``key=value`` of an option say. Raises `InputError`."""
+    found: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise InputError(f"{option} {text}: expected key=value")
-        if key in pairs:
+        if key in found:
             raise InputError(f"{option} {text}: '{key}' is given twice")
-        pairs[key] = value
-    return pairs
+        found[key] = value
+    return found
 
 
 @click.command("migrate")
@@ -87,10 +88,10 @@ def command(
         link=link,
         memory=memory,
         seed=seed,
-        algorithm_args=_pairs("-a", algorithm_args),
-        workload_args=_pairs("-w", workload_args),
-        link_args=_pairs("-l", link_args),
-        vm_args=_pairs("-v", vm_args),
+        algorithm_args=pairs("-a", algorithm_args),
+        workload_args=pairs("-w", workload_args),
+        link_args=pairs("-l", link_args),
+        vm_args=pairs("-v", vm_args),
     ).resolve()
     if timeline is not None and not timeline.resolve().parent.is_dir():
         raise InputError(f"--timeline {timeline}: there is no such directory")

@@ -2,5 +2,18 @@
 
 from migsim.network.flow import Curve, Flow
 from migsim.network.link import PRESETS, Link
+from migsim.network.path import compose
+from migsim.network.sharing import max_min_shares, round_trip_weight
+from migsim.network.transfer import BulkTransfer, bulk_transfer
 
-__all__ = ["PRESETS", "Curve", "Flow", "Link"]
+__all__ = [
+    "PRESETS",
+    "BulkTransfer",
+    "Curve",
+    "Flow",
+    "Link",
+    "bulk_transfer",
+    "compose",
+    "max_min_shares",
+    "round_trip_weight",
+]

@@ -1,67 +1,203 @@
-"""A path between two hosts: its rate, its round trip and what its headers cost."""
+"""A path between two hosts: rate, round trip, loss, queue, transport, and what headers cost."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from migsim.errors import InputError
-from migsim.units import ByteRate, Bytes, Seconds
+from migsim.network.headers import TCP_IP, extra_bytes, parse_encapsulation
+from migsim.network.schedule import Schedule, make_schedule, trace_files
+from migsim.parameters import NamesFiles
+from migsim.units import KIB, MIB, ByteRate, Bytes, Fraction, Seconds, parse
 
-__all__ = ["PRESETS", "Link"]
+__all__ = ["PRESETS", "Bursts", "Congestion", "Link"]
 
 _GBIT = 125e6
-_TCP_IP_HEADERS = 52  # IPv4 20, TCP 20, time stamps 12: inside the MTU
+_LEAST_QUEUE = 256 * KIB
+_IN_PRODUCTS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*bdp\s*")
+
+Congestion = Literal["cubic", "bbr", "reno", "none"]
+
+
+@dataclass(frozen=True)
+class Bursts:
+    """A Gilbert-Elliott channel: chances per packet (Elliott, Bell System Tech. Journal 1963).
+
+    Attributes:
+        begins, ends: that a burst begins, that it ends.
+        inside: that a packet of a burst is lost.
+    """
+
+    begins: float
+    ends: float
+    inside: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A symmetric path that one migration has for itself.
+    """A path, the same in both directions, and the TCP that a migration runs over it.
 
     Attributes:
-        rate: bytes per second on the wire, headers included, in each direction.
-        rtt: round-trip time of an idle path.
+        rate: bytes per second on the wire of its narrowest part, headers included.
+        rtt: round-trip time of the idle path.
+        jitter: greatest addition to a round trip.
+        loss: chance of each packet to be lost, independently.
+        burst_loss: loss in bursts on top, ``MEAN[:LENGTH[:INSIDE]]``: the mean share lost, the
+            mean packets of a burst (10), the chance of a packet in it to be lost (0.5).
+        queue: what the bottleneck holds before it drops: a size, or ``2bdp``. By default one
+            product of rate and round trip, at least 256 KiB.
+        congestion: ``cubic`` (Linux's default, RFC 9438), ``bbr`` (version 1), ``reno``, or
+            ``none``: the plain rate, with neither windows nor losses.
+        streams: parallel connections, as QEMU's multifd channels.
+        send_buffer, receive_buffer: the most that a socket's memory grows to (the last numbers of
+            Linux's tcp_wmem and tcp_rmem).
+        send_share, receive_share: the part of that memory that holds payload; the rest is Linux's
+            bookkeeping for each packet. 1 where a source gives the payload itself.
+        mtu: bytes of an IP packet.
         overhead: header bytes of a packet on the wire. 90 is Ethernet with preamble and gap (38),
             IPv4 (20) and TCP with time stamps (32). 0 switches all headers off, those of pages
             too.
+        encapsulation: what adds to that: any of ``vlan``, ``vxlan``, ``ipsec``, ``tls``, such as
+            ``vlan,tls``.
+        trace: the rate over time: a file of lines ``SECONDS,RATE``, or ``step(at=10s,
+            to=500Mbit/s)``, ``diurnal(low=30%)``, ``cellular(low=10%, every=1s)``.
+        background: other traffic of constant rate that does not give way.
+        outages: when the link is down, ``START+LENGTH`` such as ``10s+2s,60s+inf``.
         page_header: bytes before each page in the migration stream; QEMU has 8. A zero page is
             this header and one byte.
-        mtu: bytes of an IP packet.
         initial_window: segments that a new connection sends in its first round trip (RFC 6928).
-        send_buffer: bytes that lie in the socket buffer ahead of a demanded page in post-copy.
-            0 describes a channel of its own for them, as QEMU's postcopy-preempt has.
     """
 
     rate: ByteRate
     rtt: Seconds
-    overhead: Bytes = 90
-    page_header: Bytes = 8
+    jitter: Seconds = 0.0
+    loss: Fraction = 0.0
+    burst_loss: str | None = None
+    queue: str | None = None
+    congestion: Congestion = "cubic"
+    streams: int = 1
+    send_buffer: Bytes = 4 * MIB
+    receive_buffer: Bytes = 6 * MIB
+    send_share: Fraction = 0.82
+    receive_share: Fraction = 0.65
     mtu: Bytes = 1500
+    overhead: Bytes = 90
+    encapsulation: str | None = None
+    trace: Annotated[str, NamesFiles(trace_files)] | None = None
+    background: ByteRate = 0.0
+    outages: str | None = None
+    page_header: Bytes = 8
     initial_window: int = 10
-    send_buffer: Bytes = 0
 
     def __post_init__(self) -> None:
         if not self.rate > 0:
             raise InputError(f"link: rate is {self.rate}, expected more than 0 bytes per second")
-        if not 0 <= self.rtt < math.inf:
-            raise InputError(f"link: rtt is {self.rtt}, expected a finite time of 0 or more")
+        for name in ("rtt", "jitter"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"link: {name} is {value}, expected a finite time of 0 or more")
         if self.mtu < 576:
             raise InputError(f"link: mtu is {self.mtu}, expected at least 576 bytes")
         if self.initial_window < 1:
             raise InputError(
                 f"link: initial_window is {self.initial_window}, expected at least 1 segment"
             )
+        if not 1 <= self.streams <= 1024:
+            raise InputError(f"link: streams is {self.streams}, expected 1 to 1,024")
+        if not self.loss < 1:
+            raise InputError(f"link: loss is {self.loss}, expected less than 1")
+        if self.congestion not in {"cubic", "bbr", "reno", "none"}:
+            raise InputError(
+                f"link: congestion is {self.congestion}, expected cubic, bbr, reno or none"
+            )
+        if not self.background < self.rate:
+            raise InputError("link: background takes all of the rate, expected less than it")
+        if self.buffer < self.segment:
+            raise InputError(
+                "link: send_buffer and receive_buffer must hold a segment of "
+                f"{self.segment} bytes, expected more than {self.buffer:.0f} bytes of payload"
+            )
+        # What is written as text is read once here, so that a mistake is told at once.
+        _ = self.queue_bytes, self.bursts, self.schedule()
 
     @property
     def segment(self) -> int:
         """Stream bytes that one full packet carries (the TCP maximum segment size)."""
-        return self.mtu - _TCP_IP_HEADERS
+        inside = extra_bytes(parse_encapsulation(self.encapsulation), self.mtu)[1]
+        return self.mtu - TCP_IP - math.ceil(inside)
+
+    @property
+    def packet_overhead(self) -> int:
+        """Bytes on the wire of a full packet beside its stream bytes, encapsulation included."""
+        if not self.overhead:
+            return 0
+        outside, inside = extra_bytes(parse_encapsulation(self.encapsulation), self.mtu)
+        return self.overhead + outside + math.ceil(inside)
+
+    @property
+    def packet(self) -> int:
+        """Bytes on the wire of a full packet."""
+        return self.segment + self.packet_overhead
 
     @property
     def goodput(self) -> float:
         """Stream bytes per second at full rate, packet headers deducted: 941 of 1000 Mbit/s."""
-        return self.rate * self.segment / (self.segment + self.overhead)
+        return self.rate * self.segment / self.packet
+
+    @property
+    def buffer(self) -> float:
+        """Payload bytes that one connection can have in flight: what both sockets hold."""
+        return min(self.send_share * self.send_buffer, self.receive_share * self.receive_buffer)
+
+    @property
+    def backlog(self) -> float:
+        """Payload bytes that a sender's full sockets hold, in flight or not."""
+        return 0.0 if self.plain else self.streams * self.send_share * self.send_buffer
+
+    @property
+    def plain(self) -> bool:
+        """Whether bytes leave at the plain rate, without windows, losses and queues."""
+        lossless = self.loss == 0 and self.burst_loss is None
+        return self.congestion == "none" or (self.rtt == 0 and lossless)
+
+    @property
+    def queue_bytes(self) -> float:
+        """Bytes on the wire that the bottleneck holds beyond those under way."""
+        product = 0.0 if math.isinf(self.rate) else self.rate * self.rtt
+        if self.queue is None:
+            return max(product, _LEAST_QUEUE)
+        multiple = _IN_PRODUCTS.fullmatch(self.queue)
+        if multiple:
+            return float(multiple[1]) * product
+        try:
+            return parse(self.queue, "size")
+        except InputError as error:
+            raise InputError(f"link: queue: {error}, or a multiple such as '2bdp'") from None
+
+    @property
+    def bursts(self) -> Bursts:
+        """The bursty part of the loss; chances of 0 where there is none."""
+        if self.burst_loss is None:
+            return Bursts(0.0, 1.0, 0.0)
+        parts = self.burst_loss.split(":")
+        try:
+            if len(parts) > 3:
+                raise InputError(f"got '{self.burst_loss}'")
+            mean = parse(parts[0], "fraction")
+            length = parse(parts[1], "number") if len(parts) > 1 else 10.0
+            inside = parse(parts[2], "fraction") if len(parts) > 2 else 0.5
+            if not (length >= 1 and 0 <= mean < inside):
+                raise InputError(f"got '{self.burst_loss}'")
+        except InputError as error:
+            raise InputError(
+                f"link: burst_loss: {error}; expected MEAN:LENGTH:INSIDE such as '0.1%:10:50%', "
+                "a length of 1 or more, and a mean below the loss inside a burst"
+            ) from None
+        bad = mean / inside  # share of the packets that meet a burst
+        return Bursts(min(1.0, bad / (1.0 - bad) / length), 1.0 / length, inside)
 
     @property
     def retransmission_timeout(self) -> float:
@@ -78,7 +214,11 @@ class Link:
 
     def header_bytes(self, stream_bytes: int) -> int:
         """Return the packet headers that a stream of so many bytes needs."""
-        return -(-stream_bytes // self.segment) * self.overhead
+        return -(-stream_bytes // self.segment) * self.packet_overhead
+
+    def schedule(self, seed: int = 0) -> Schedule:
+        """Return the rate that is left for us over time."""
+        return make_schedule(self.rate, self.trace, self.outages, self.background, seed)
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

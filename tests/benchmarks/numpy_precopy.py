@@ -74,17 +74,22 @@ class _Guest:
 
 def _departures(flow: Flow, count: int, size: int) -> Floats:
     """Return when each of ``count`` pages of ``size`` bytes has left, and let the flow go on."""
-    curve = flow.curve
-    stream = flow.stream + size * np.arange(1, count + 1, dtype=np.int64)
-    segment = np.searchsorted(curve.bytes, stream, side="left") - 1
-    # Slow start is over within the first pages; the rest lies in the last segment.
-    late = int(np.searchsorted(segment, curve.bytes.size - 1))
-    left = np.empty(count)
-    early = segment[:late]
-    left[:late] = curve.at[early] + (stream[:late] - curve.bytes[early]) * curve.pace[early]
-    left[late:] = curve.at[-1] + (stream[late:] - curve.bytes[-1]) * curve.pace[-1]
-    left += flow.shift
-    flow.stream, flow.segment, flow.ready = int(stream[-1]), int(segment[-1]), float(left[-1])
+    left, done = np.empty(count), 0
+    while done < count:
+        flow.extend(flow.stream + size)  # as the engine asks: before a page that does not fit
+        curve = flow.curve
+        fits = min(count - done, (curve.end - flow.stream) // size)
+        stream = flow.stream + size * np.arange(1, fits + 1, dtype=np.int64)
+        segment = np.searchsorted(curve.bytes, stream, side="left") - 1
+        # What lies in the last segment needs no looking up, and is often the most of it.
+        late = int(np.searchsorted(segment, curve.bytes.size - 1))
+        part, early = left[done : done + fits], segment[:late]
+        part[:late] = curve.at[early] + (stream[:late] - curve.bytes[early]) * curve.pace[early]
+        part[late:] = curve.at[-1] + (stream[late:] - curve.bytes[-1]) * curve.pace[-1]
+        part += flow.shift
+        flow.stream, flow.segment = int(stream[-1]), int(segment[-1])
+        flow.ready = float(part[-1])
+        done += fits
     return left
 
 

@@ -1,0 +1,284 @@
+"""How a TCP stream's window answers what a round trip brought: Reno, CUBIC and BBR.
+
+Windows and queues are in packets, times in seconds. A stream is one record of `STREAM`, the path
+that all streams share one record of `PATH`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from migsim._jit import jit
+from migsim._kernels.draws import portable_exp, portable_log, random_unit
+from migsim._types import Record
+
+__all__ = [
+    "BBR",
+    "CUBIC",
+    "NONE",
+    "PATH",
+    "RENO",
+    "STREAM",
+    "bbr_learns",
+    "bbr_sends",
+    "draw_losses",
+    "grow",
+    "packets_until",
+    "reduce_window",
+    "start_stream",
+    "unit_draw",
+]
+
+NONE = 0
+RENO = 1
+CUBIC = 2
+BBR = 3
+
+# Modes of BBR.
+_STARTUP = 0
+_DRAIN = 1
+_PROBE_BANDWIDTH = 2
+_PROBE_RTT = 3
+
+_CUBIC_SCALE = 0.4  # RFC 9438, C
+_CUBIC_BETA = 0.7
+_RENO_BETA = 0.5
+_CUBIC_RENO_INCREASE = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 9438, alpha_cubic
+_BBR_HIGH_GAIN = 2.885  # 2 / ln 2: doubles the rate each round (Cardwell et al., Queue 2016)
+_BBR_WINDOW_GAIN = 2.0
+_BBR_FILTER = 10  # rounds over which the bandwidth's maximum is taken
+_BBR_PROBE_EVERY = 10.0  # seconds between two looks at the round trip of an empty queue
+_BBR_PROBE_SECONDS = 0.2
+_LEAST_TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
+
+PATH = np.dtype(
+    [
+        # what the path is
+        ("delay", "f8"),  # round trip without queue
+        ("jitter", "f8"),  # greatest addition to it, uniform, one draw a round
+        ("queue", "f8"),  # packets that the bottleneck can hold beyond those in flight
+        ("limit", "f8"),  # packets that the socket buffers let a stream have in flight
+        ("control", "i8"),
+        ("loss", "f8"),  # chance of a packet in the good state
+        ("burst_loss", "f8"),  # and in the bad state of the Gilbert-Elliott channel
+        ("burst_begins", "f8"),  # chance per packet that the bad state begins
+        ("burst_ends", "f8"),
+        ("segment", "f8"),  # bytes of a packet that are stream
+        # where it has come to
+        ("now", "f8"),
+        ("capacity", "f8"),  # packets per second that the bottleneck serves
+        ("next_change", "i8"),  # entry of the schedule that changes it next
+        ("delivered", "f8"),  # packets of this busy period that have left, in order
+        ("held", "f8"),  # packets that wait behind a lost one
+        ("hold_until", "f8"),
+        ("standing", "f8"),  # packets in the queue
+        ("window", "f8"),  # packets in flight or queued
+        ("draws", "i8"),
+        ("detail", "i8"),  # keep segments of equal pace apart, for whoever looks at the windows
+        ("rounds", "i8"),  # rounds since the record was loaded
+        ("dead", "i8"),  # the connection has timed out for good
+        # the first round after a pause
+        ("used", "f8"),  # packets of the window that left before it, of each stream
+        ("due", "f8"),  # when the acknowledgements of those come
+        # the last round, for whoever ends in the middle of it
+        ("began", "f8"),
+        ("before", "f8"),  # `delivered` at its start
+        ("duration", "f8"),
+        ("steady", "i8"),  # it stands for many equal ones
+    ]
+)
+
+STREAM = np.dtype(
+    [
+        ("window", "f8"),
+        ("threshold", "f8"),
+        ("wakes", "f8"),  # after a time-out: when it sends again
+        ("until_loss", "f8"),  # packets to the next random loss
+        ("until_switch", "f8"),  # packets until the Gilbert-Elliott channel changes its state
+        ("in_burst", "i8"),
+        ("draws", "i8"),  # random numbers used so far
+        # CUBIC
+        ("epoch", "f8"),  # when this increase began; negative before
+        ("last_peak", "f8"),
+        ("origin", "f8"),
+        ("period", "f8"),
+        ("reno_window", "f8"),
+        # BBR
+        ("mode", "i8"),
+        ("bandwidth", "f8"),
+        ("full_bandwidth", "f8"),
+        ("full_rounds", "i8"),
+        ("phase", "i8"),
+        ("round", "i8"),
+        ("stamp", "f8"),
+        ("conserving", "i8"),
+        ("history", "f8", (_BBR_FILTER,)),
+        ("backlog", "f8"),  # packets of this stream in the bottleneck's queue
+        # this round
+        ("sent", "f8"),
+        ("lost", "f8"),
+        ("first_loss", "f8"),  # packets of the round before the first lost one
+    ]
+)
+
+
+@jit
+def unit_draw(s: Record, seed: np.uint64) -> float:
+    """Return a number in (0, 1] of the record's own sequence."""
+    s.draws += 1
+    return 1.0 - random_unit(seed, s.draws)
+
+
+@jit
+def packets_until(chance: float, draw: float) -> float:
+    """Return how many packets pass before the next event of the given chance per packet."""
+    if chance <= 0.0:
+        return np.inf
+    if chance >= 1.0:
+        return 0.0
+    return np.floor(portable_log(draw) / portable_log(1.0 - chance))
+
+
+@jit
+def start_stream(p: Record, s: Record, window: float, seed: np.uint64) -> None:
+    """Put a stream into the state of a new connection."""
+    s.window = window
+    s.threshold = np.inf
+    s.until_loss = packets_until(p.loss, unit_draw(s, seed))
+    s.until_switch = packets_until(p.burst_begins, unit_draw(s, seed))
+    s.epoch = -1.0
+    s.mode = _STARTUP
+
+
+@jit
+def draw_losses(p: Record, s: Record, packets: float, seed: np.uint64) -> None:
+    """Count the random losses among the next ``packets`` of a stream."""
+    position = 0.0
+    while True:
+        step = min(s.until_loss, s.until_switch)
+        if step >= packets - position:  # where a lost packet lies across the end, this is negative
+            s.until_loss -= packets - position
+            s.until_switch -= packets - position
+            return
+        s.until_loss -= step
+        s.until_switch -= step
+        position += step
+        if s.until_switch <= 0.0:
+            s.in_burst = 1 - s.in_burst
+            chance = p.burst_ends if s.in_burst else p.burst_begins
+            s.until_switch = 1.0 + packets_until(chance, unit_draw(s, seed))
+        else:
+            s.lost += 1.0
+            s.first_loss = min(s.first_loss, position)
+            s.until_switch = max(0.0, s.until_switch - 1.0)
+            position += 1.0
+        s.until_loss = packets_until(p.burst_loss if s.in_burst else p.loss, unit_draw(s, seed))
+
+
+@jit
+def reduce_window(p: Record, s: Record) -> None:
+    """Reduce the window after a round with loss; with few packets in flight, time out."""
+    if p.control == CUBIC:
+        beta = _CUBIC_BETA
+        # Fast convergence (RFC 9438, 4.7): a flow that lost at a lower peak makes room.
+        peak = min(s.window, p.limit)
+        s.last_peak = peak * (1.0 + beta) / 2.0 if peak < s.last_peak else peak
+    else:
+        beta = _RENO_BETA
+    s.epoch = -1.0
+    s.threshold = max(2.0, min(s.window, p.limit) * beta)
+    s.window = s.threshold
+    if s.sent < 4.0:  # too few duplicate acknowledgements for a fast retransmission
+        s.window = 1.0
+        s.wakes = p.now + p.duration + _LEAST_TIMEOUT + p.delay
+
+
+@jit
+def _cube_root(x: float) -> float:
+    return portable_exp(portable_log(x) / 3.0) if x > 0.0 else 0.0
+
+
+@jit
+def grow(p: Record, s: Record) -> None:
+    """Let the window grow after a round without loss in which all of it was used."""
+    if s.window > p.limit:
+        return  # the buffers are what limits, not the window (RFC 7661)
+    if s.window < s.threshold:
+        # HyStart (Ha and Rhee, 2011): leave slow start when the queue shows.
+        visible = min(max(p.delay / 8.0, 0.004), 0.016)
+        if p.control == CUBIC and s.window >= 16.0 and p.standing / p.capacity >= visible:
+            s.threshold = s.window
+        else:
+            s.window = min(2.0 * s.window, max(s.threshold, s.window))
+        return
+    if p.control == RENO:
+        s.window += 1.0
+        return
+    if s.epoch < 0.0:
+        s.epoch = p.now
+        s.origin = max(s.window, s.last_peak)
+        s.period = _cube_root((s.origin - s.window) / _CUBIC_SCALE)
+        s.reno_window = s.window
+    t = p.now + p.duration + p.delay - s.epoch - s.period
+    s.reno_window += _CUBIC_RENO_INCREASE if s.reno_window < s.last_peak else 1.0
+    target = max(s.origin + _CUBIC_SCALE * t * t * t, s.reno_window)
+    if target > s.window:
+        s.window += min(target - s.window, 0.5 * s.window)
+
+
+@jit
+def bbr_sends(p: Record, s: Record) -> float:
+    """Return what a BBR stream sends in a round of ``p.duration`` seconds (packets)."""
+    if s.mode == _STARTUP:
+        return min(s.window, p.limit)
+    if s.mode == _PROBE_RTT:
+        return min(4.0 * p.duration / p.delay, 0.5 * p.capacity * p.duration)
+    gain = 1.0
+    if s.mode == _DRAIN:
+        gain = 1.0 / _BBR_HIGH_GAIN
+    elif s.phase == 0:
+        gain = 1.25
+    elif s.phase == 1:
+        gain = 0.75
+    cap = _BBR_WINDOW_GAIN * max(s.bandwidth * p.delay, 4.0)
+    return min(gain * s.bandwidth * p.duration, cap, p.limit)
+
+
+@jit
+def bbr_learns(p: Record, s: Record, delivered: float) -> None:
+    """Update a BBR stream's model of the path and its mode (Cardwell et al., Queue 2016)."""
+    now = p.now + p.duration
+    if s.mode == _PROBE_RTT:
+        if now - s.stamp >= _BBR_PROBE_SECONDS + p.delay:
+            s.mode = _PROBE_BANDWIDTH
+            s.phase = 2
+            s.stamp = now
+        return
+    s.history[s.round % _BBR_FILTER] = delivered / p.duration
+    s.round += 1
+    s.bandwidth = 0.0
+    for k in range(_BBR_FILTER):
+        s.bandwidth = max(s.bandwidth, s.history[k])
+    if s.mode == _STARTUP:
+        if s.bandwidth >= 1.25 * s.full_bandwidth:
+            s.full_bandwidth = s.bandwidth
+            s.full_rounds = 0
+        else:
+            s.full_rounds += 1
+        cap = _BBR_HIGH_GAIN * max(s.bandwidth * p.delay, 4.0)
+        # Linux holds the window for the first round of a recovery (packet conservation).
+        s.conserving = 1 if s.lost > 0.0 and not s.conserving else 0
+        if not s.conserving:
+            s.window = min(2.0 * s.window, max(s.window, cap))
+        if s.full_rounds >= 3:
+            s.mode = _DRAIN
+    elif s.mode == _DRAIN:
+        if p.standing <= 1.0 + 0.01 * p.capacity * p.delay:
+            s.mode = _PROBE_BANDWIDTH
+            s.phase = 2
+            s.stamp = now
+    else:
+        s.phase = (s.phase + 1) % 8
+        if now - s.stamp > _BBR_PROBE_EVERY:
+            s.mode = _PROBE_RTT
+            s.stamp = now

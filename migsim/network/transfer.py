@@ -1,0 +1,119 @@
+"""A bulk transfer over a link: the quickest way to understand a path."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from migsim._kernels.tcp import ENDLESS
+from migsim._types import Floats
+from migsim.errors import InputError
+from migsim.network.flow import Curve, Flow
+from migsim.network.link import Link
+
+__all__ = ["BulkTransfer", "bulk_transfer"]
+
+
+@dataclass(frozen=True)
+class BulkTransfer:
+    """What a receiver sees of a transfer; time starts with the connection's first packet.
+
+    Attributes:
+        seconds: how long it took, or was given.
+        bytes: payload bytes received, in order, by then.
+        at, received: the received bytes as a piecewise linear function of time.
+        window_at, window, queue: payload bytes in flight, and those of them that stand in the
+            bottleneck's queue, each from a time on.
+    """
+
+    seconds: float
+    bytes: int
+    at: Floats
+    received: Floats
+    window_at: Floats
+    window: Floats
+    queue: Floats
+
+    @property
+    def mean_rate(self) -> float:
+        """Payload bytes per second over the whole transfer."""
+        return self.bytes / self.seconds if self.seconds > 0 else math.inf
+
+    def received_at(self, times: Floats) -> Floats:
+        """Return the bytes received by each of ``times``."""
+        found: Floats = np.interp(times, self.at, self.received)
+        return found
+
+    def rates(self, times: Floats) -> Floats:
+        """Return the payload bytes per second between each two of ``times``."""
+        steps: Floats = np.diff(self.received_at(times)) / np.diff(times)
+        return steps
+
+    def first_time_at(self, rate: float, interval: float = 0.1, begin: float = 0.0) -> float:
+        """Return the end of the first interval in which at least ``rate`` was received, or inf.
+
+        The first interval starts at ``begin``.
+        """
+        times = np.arange(begin, self.seconds + interval / 2, interval)
+        reached = np.flatnonzero(self.rates(times) >= rate)
+        return float(times[reached[0] + 1]) if reached.size else math.inf
+
+    def series(self, samples: int = 100) -> list[dict[str, float]]:
+        """Return rate, window and queue over equal intervals, as rows of plain numbers."""
+        if not 0 < self.seconds < math.inf:
+            return []
+        times = np.linspace(0.0, self.seconds, samples + 1)
+        middle = (times[1:] + times[:-1]) / 2
+        found = np.maximum(0, np.searchsorted(self.window_at, middle, side="right") - 1)
+        return [
+            {"seconds": float(a), "rate": float(b), "window": float(c), "queue": float(d)}
+            for a, b, c, d in zip(
+                times[1:], self.rates(times), self.window[found], self.queue[found], strict=True
+            )
+        ]
+
+
+def bulk_transfer(
+    link: Link, *, size: int | None = None, duration: float | None = None, seed: int = 0
+) -> BulkTransfer:
+    """Return a transfer of ``size`` bytes, or one that lasts ``duration`` seconds.
+
+    A transfer whose connection dies ends then. Raises `InputError` unless exactly one is given.
+    """
+    if (size is None) == (duration is None):
+        raise InputError("a transfer needs either a size or a duration")
+    if (size is not None and size <= 0) or (duration is not None and not 0 < duration < math.inf):
+        raise InputError("a transfer's size or duration must be finite and more than 0")
+    last, until = size or ENDLESS, math.inf if duration is None else duration
+    later = link.rtt / 2  # from the bottleneck's exit to the receiver
+    pieces: list[Curve] = []
+    for piece in Flow(link, 0.0, seed).pieces():
+        pieces.append(piece)
+        if piece.end >= last or (piece.at.size and piece.at[-1] + later > until):
+            break
+    ends = [np.append(piece.bytes[1:], piece.end)[: piece.bytes.size] for piece in pieces]
+    start = np.concatenate([piece.bytes for piece in pieces]).astype(np.float64)
+    stop = np.minimum(np.concatenate(ends).astype(np.float64), last)
+    at = np.concatenate([piece.at for piece in pieces])
+    pace = np.concatenate([piece.pace for piece in pieces])
+    if math.isfinite(until):  # an endless segment, cut
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fits = start + np.maximum(0.0, until - at) / pace
+        stop = np.where(pace > 0, np.minimum(stop, np.maximum(start, fits)), stop)
+    times = np.column_stack([at, at + np.maximum(0.0, stop - start) * pace]).ravel() + later
+    amounts = np.column_stack([start, np.maximum(start, stop)]).ravel()
+    times = np.maximum.accumulate(np.concatenate([[0.0, link.rtt + later], times]))
+    amounts = np.maximum.accumulate(np.concatenate([[0.0, 0.0], np.minimum(amounts, last)]))
+    if duration is not None:
+        seconds, received = duration, int(np.interp(duration, times, amounts))
+    else:
+        done = int(np.searchsorted(amounts, last, side="left"))
+        seconds = float(times[min(done, times.size - 1)])
+        received = int(min(last, amounts[-1]))
+    return BulkTransfer(
+        seconds, received, times, amounts, at,
+        np.concatenate([piece.window for piece in pieces]).astype(np.float64),
+        np.concatenate([piece.queue for piece in pieces]).astype(np.float64),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Models against measurements: each module predicts what somebody has measured."""

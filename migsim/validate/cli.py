@@ -1,0 +1,122 @@
+"""``migsim validate``: models against measurements, as tables, JSON or figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from migsim.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from migsim.validate.tcp import Comparison
+
+__all__ = ["validate"]
+
+
+@click.group()
+def validate() -> None:
+    """Compare models with measurements."""
+
+
+@validate.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--plot", type=Path, metavar="FILE.png", help="Draw predicted against measured.")
+@click.option("--seeds", type=click.IntRange(1), default=30, show_default=True,
+              help="Transfers of which a lossy row's prediction is the mean.")  # fmt: skip
+def tcp(as_json: bool, plot: Path | None, seeds: int) -> None:
+    """Compare the model of TCP with Linux over emulated links."""
+    from migsim.validate.tcp import compare, shares
+
+    if plot is not None and not plot.resolve().parent.is_dir():
+        raise InputError(f"--plot {plot}: there is no such directory")
+    found = compare(seeds=seeds)
+    if plot is not None:
+        from migsim.plotting import save_figure
+
+        save_figure(_figure(found), plot)
+    if as_json:
+        rows = [
+            dataclasses.asdict(item.row)
+            | {
+                "kind": item.row.kind,
+                "predicted_mbps": item.mean_mbps,
+                "predicted_later_mbps": item.later_mbps,
+                "predicted_t90": item.t90,
+                "error": item.error,
+                "within": item.within,
+                "t90_within": item.t90_within,
+            }
+            for item in found
+        ]
+        summary = [dataclasses.asdict(share) for share in shares(found)]
+        print(json.dumps({"rows": rows, "summary": summary}, indent=2))
+        return
+    _print(found)
+
+
+def _print(found: Sequence[Comparison]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from migsim.cli.tables import print_whole
+    from migsim.validate.tcp import shares
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("rate", "rtt", "loss", "control", "limit", "measured", "predicted", "error",
+                 "after 5 s", "predicted", "90 % at", "predicted"):  # fmt: skip
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in found:
+        row = item.row
+        table.add_row(
+            f"{row.rate_mbps:g}", f"{row.rtt_ms:g} ms", f"{row.loss:g}", row.congestion, row.kind,
+            f"{row.mean_mbps:.1f}", f"{item.mean_mbps:.1f}",
+            f"{item.error:+.1%}{'' if item.within else ' !'}",
+            f"{row.later_mbps:.1f}", f"{item.later_mbps:.1f}",
+            "" if row.t90 is None else f"{row.t90:g} s",
+            ("" if item.t90 is None else f"{item.t90:.2f} s")
+            + (" !" if item.t90_within is False else ""),
+        )  # fmt: skip
+    print_whole(console, table)
+    console.print("Mbit/s of payload; ! is outside the tolerance")
+    for share in shares(found):
+        console.print(f"{share.within} of {share.rows} {share.name} within {share.tolerance}")
+
+
+def _figure(found: Sequence[Comparison]) -> Figure:
+    from matplotlib.figure import Figure
+
+    from migsim.plotting import OKABE_ITO, use_style
+    from migsim.validate.tcp import TOLERANCES
+
+    use_style()
+    figure = Figure(figsize=(6.0, 5.6), layout="constrained")
+    axes = figure.subplots()
+    markers = ("o", "s", "^", "D")
+    for k, kind in enumerate(TOLERANCES):
+        chosen = [item for item in found if item.row.kind == kind]
+        measured = [item.row.mean_mbps for item in chosen]
+        spread = [
+            [item.row.mean_mbps - item.row.low_mbps for item in chosen],
+            [item.row.high_mbps - item.row.mean_mbps for item in chosen],
+        ]
+        axes.errorbar(
+            measured, [item.mean_mbps for item in chosen], xerr=spread, fmt=markers[k],
+            color=OKABE_ITO[k], label=f"{kind} ({TOLERANCES[kind]:.0%})", capsize=2, linewidth=1,
+        )  # fmt: skip
+    ends = (4.0, 1200.0)
+    axes.plot(ends, ends, color="0.4", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    axes.set_xlabel("measured on Linux (Mbit/s; bars: least and greatest run)")
+    axes.set_ylabel("predicted (Mbit/s)")
+    axes.legend(title="limit (tolerance)", frameon=False)
+    figure.suptitle("TCP: the model against Linux 6.18", fontsize="large", fontweight="bold")
+    return figure
