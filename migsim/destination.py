@@ -100,7 +100,7 @@ class Destination:
         state.anchor_real = self._resumes_at
         state.anchor_guest = guest.clock.anchor_guest
         state.busy_since = self._flow.ready
-        state.idle_limit = math.inf if link.plain and not self._flow.timed else 0.0
+        state.idle_limit = math.inf if self._flow.shifts_freely else 0.0
         state.round_trip = link.rtt
         state.half_trip = link.rtt / 2
         state.request_delay = link.rtt / 2 + (REQUEST_BYTES + link.packet_overhead) / link.rate
@@ -197,7 +197,6 @@ class Destination:
         """Call the kernel until it is done, giving it more room where it asks."""
         state, guest = self._states[0], self._guest
         while True:
-            curve = self._flow.curve
             state.buffer_first = self._window.first
             status = run_destination(
                 self._states,
@@ -214,10 +213,7 @@ class Destination:
                 self._flight_page,
                 self._flight_at,
                 self._latency,
-                curve.at,
-                curve.bytes,
-                curve.pace,
-                curve.queue,
+                self._flow.curve.segments,
                 self._sent_by_kind,
             )
             if status == NEED_ACCESSES:

@@ -79,9 +79,7 @@ class Source:
                 guest.taken.words,
                 todo.words,
                 skipped.words,
-                flow.curve.at,
-                flow.curve.bytes,
-                flow.curve.pace,
+                flow.curve.segments,
                 self.sent_by_kind,
             )
             if status == NEED_CURVE:

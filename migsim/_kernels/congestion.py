@@ -20,11 +20,14 @@ __all__ = [
     "RENO",
     "STREAM",
     "bbr_learns",
+    "bbr_rests_at",
     "bbr_sends",
     "draw_losses",
     "grow",
+    "may_grow",
     "packets_until",
     "reduce_window",
+    "start_competitor",
     "start_stream",
     "unit_draw",
 ]
@@ -57,6 +60,7 @@ PATH = np.dtype(
         ("delay", "f8"),  # round trip without queue
         ("jitter", "f8"),  # greatest addition to it, uniform, one draw a round
         ("queue", "f8"),  # packets that the bottleneck can hold beyond those in flight
+        ("patient", "i8"),  # a full queue makes the sender wait and drops nothing
         ("limit", "f8"),  # packets that the socket buffers let a stream have in flight
         ("control", "i8"),
         ("loss", "f8"),  # chance of a packet in the good state
@@ -64,27 +68,32 @@ PATH = np.dtype(
         ("burst_begins", "f8"),  # chance per packet that the bad state begins
         ("burst_ends", "f8"),
         ("segment", "f8"),  # bytes of a packet that are stream
+        ("own", "i8"),  # the first streams are ours, the others somebody else's
         # where it has come to
         ("now", "f8"),
-        ("capacity", "f8"),  # packets per second that the bottleneck serves
+        ("rate", "f8"),  # packets per second that the bottleneck serves now
         ("next_change", "i8"),  # entry of the schedule that changes it next
         ("delivered", "f8"),  # packets of this busy period that have left, in order
         ("held", "f8"),  # packets that wait behind a lost one
         ("hold_until", "f8"),
-        ("standing", "f8"),  # packets in the queue
-        ("window", "f8"),  # packets in flight or queued
         ("draws", "i8"),
         ("detail", "i8"),  # keep segments of equal pace apart, for whoever looks at the windows
-        ("rounds", "i8"),  # rounds since the record was loaded
         ("dead", "i8"),  # the connection has timed out for good
         # the first round after a pause
         ("used", "f8"),  # packets of the window that left before it, of each stream
         ("due", "f8"),  # when the acknowledgements of those come
-        # the last round, for whoever ends in the middle of it
+        # the round that is being made, or was made last
+        ("rounds", "i8"),  # rounds since the record was loaded
+        ("capacity", "f8"),  # mean packets per second that the bottleneck serves in it
+        ("cut", "f8"),  # when the link goes down in it
+        ("standing", "f8"),  # packets in the queue
+        ("window", "f8"),  # packets in flight or queued
+        ("share", "f8"),  # the part of them that is ours
         ("began", "f8"),
         ("before", "f8"),  # `delivered` at its start
         ("duration", "f8"),
-        ("steady", "i8"),  # it stands for many equal ones
+        ("repeats", "f8"),  # how many equal rounds it stands for
+        ("segments", "i8"),  # of the curve, so far
     ]
 )
 
@@ -151,6 +160,20 @@ def start_stream(p: Record, s: Record, window: float, seed: np.uint64) -> None:
 
 
 @jit
+def start_competitor(p: Record, s: Record, number: int, count: int) -> None:
+    """Put stream ``number`` into the state of one of ``count`` that have long shared the path."""
+    s.window = max(2.0, min((p.rate * p.delay + 0.5 * p.queue) / count, p.limit))
+    s.threshold = s.last_peak = s.window
+    s.epoch = -1.0
+    s.mode = _PROBE_BANDWIDTH
+    s.phase = number % 8
+    s.stamp = p.now
+    s.bandwidth = p.rate / count
+    for k in range(_BBR_FILTER):
+        s.history[k] = s.bandwidth
+
+
+@jit
 def draw_losses(p: Record, s: Record, packets: float, seed: np.uint64) -> None:
     """Count the random losses among the next ``packets`` of a stream."""
     position = 0.0
@@ -199,10 +222,20 @@ def _cube_root(x: float) -> float:
 
 
 @jit
+def may_grow(p: Record, s: Record) -> bool:
+    """Return whether the window limits the stream: otherwise it does not grow (RFC 7661).
+
+    As Linux has it: in slow start as long as half of the window is used.
+    """
+    used = s.sent + p.used
+    return s.window <= p.limit and (
+        used >= s.window - 1.0 or (s.window < s.threshold and s.window < 2.0 * used)
+    )
+
+
+@jit
 def grow(p: Record, s: Record) -> None:
     """Let the window grow after a round without loss in which all of it was used."""
-    if s.window > p.limit:
-        return  # the buffers are what limits, not the window (RFC 7661)
     if s.window < s.threshold:
         # HyStart (Ha and Rhee, 2011): leave slow start when the queue shows.
         visible = min(max(p.delay / 8.0, 0.004), 0.016)
@@ -242,6 +275,14 @@ def bbr_sends(p: Record, s: Record) -> float:
         gain = 0.75
     cap = _BBR_WINDOW_GAIN * max(s.bandwidth * p.delay, 4.0)
     return min(gain * s.bandwidth * p.duration, cap, p.limit)
+
+
+@jit
+def bbr_rests_at(p: Record, s: Record) -> float:
+    """Return until when a BBR stream keeps a path busy that it knows; -inf if it does not."""
+    if s.mode != _PROBE_BANDWIDTH or p.standing > 1.0 or s.bandwidth < (1.0 - 1e-9) * p.capacity:
+        return -np.inf
+    return s.stamp + _BBR_PROBE_EVERY
 
 
 @jit

@@ -1,24 +1,36 @@
-"""Walking along the service curve of a link: piecewise linear departures of stream bytes."""
+"""The service curve of a connection: piecewise linear departures of stream bytes."""
 
 from __future__ import annotations
 
-from migsim._jit import jit
-from migsim._types import Floats, Integers
+import numpy as np
 
-__all__ = ["departure", "segment_of"]
+from migsim._jit import jit
+from migsim._types import Record
+
+__all__ = ["CURVE", "departure", "segment_of"]
+
+CURVE = np.dtype(
+    [
+        ("at", "f8"),  # seconds at which the segment starts
+        ("bytes", "i8"),  # stream bytes that have left before it
+        ("pace", "f8"),  # seconds per byte within it
+        ("queue", "i8"),  # stream bytes of ours that stand in the bottleneck's queue meanwhile
+        ("window", "i8"),  # stream bytes of ours in flight or queued meanwhile
+    ]
+)
+"""A segment; byte b leaves at ``at + (b - bytes) * pace``."""
 
 
 @jit
-def segment_of(stream: int, segment: int, curve_bytes: Integers) -> int:
+def segment_of(stream: int, segment: int, curve: Record) -> int:
     """Return the segment that byte number ``stream`` lies in, at ``segment`` or behind it."""
-    while segment + 1 < curve_bytes.size and curve_bytes[segment + 1] < stream:
+    while segment + 1 < curve.size and curve[segment + 1].bytes < stream:
         segment += 1
     return segment
 
 
 @jit
-def departure(
-    stream: int, segment: int, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats
-) -> float:
+def departure(stream: int, segment: int, curve: Record) -> float:
     """Return when byte number ``stream``, which lies in ``segment``, leaves."""
-    return curve_at[segment] + (stream - curve_bytes[segment]) * curve_pace[segment]
+    s = curve[segment]
+    return s.at + (stream - s.bytes) * s.pace

@@ -270,23 +270,20 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
 
 @jit
 def _left_at(
-    s: Record, position: int, curve_at: Floats, curve_bytes: Integers, curve_pace: Floats
+    s: Record, position: int, curve: Record
 ) -> float:
     """Return when an earlier byte of this busy period has left."""
     position = max(0, position)
-    while s.queue_segment > 0 and curve_bytes[s.queue_segment] >= position:
+    while s.queue_segment > 0 and curve[s.queue_segment].bytes >= position:
         s.queue_segment -= 1
-    s.queue_segment = segment_of(position, s.queue_segment, curve_bytes)
-    return departure(position, s.queue_segment, curve_at, curve_bytes, curve_pace) + s.shift
+    s.queue_segment = segment_of(position, s.queue_segment, curve)
+    return departure(position, s.queue_segment, curve) + s.shift
 
 
 @jit
 def _decision_time(
     s: Record,
-    curve_at: Floats,
-    curve_bytes: Integers,
-    curve_pace: Floats,
-    curve_queue: Integers,
+    curve: Record,
 ) -> float:
     """Return when the next page is chosen: when the queues ahead of its departure take it.
 
@@ -295,11 +292,11 @@ def _decision_time(
     that the rest and the page fit into them.
     """
     at = s.ready
-    queue = curve_queue[s.segment]
+    queue = curve[s.segment].queue
     if queue > 0:
-        at = min(at, _left_at(s, s.stream - queue, curve_at, curve_bytes, curve_pace))
+        at = min(at, _left_at(s, s.stream - queue, curve))
     if s.backlog > 0:
-        freed = _left_at(s, s.stream - s.backlog, curve_at, curve_bytes, curve_pace)
+        freed = _left_at(s, s.stream - s.backlog, curve)
         if s.stream > s.backlog:
             freed += s.round_trip
         at = min(at, freed)
@@ -316,9 +313,7 @@ def _transmit(
     todo: Words,
     flight_page: Integers,
     flight_at: Floats,
-    curve_at: Floats,
-    curve_bytes: Integers,
-    curve_pace: Floats,
+    curve: Record,
     sent_by_kind: Integers,
 ) -> None:
     """Put a page on the link."""
@@ -336,8 +331,8 @@ def _transmit(
     todo[word] &= ~bit
     s.unsent -= 1
     s.stream += content + s.header_bytes
-    s.segment = segment_of(s.stream, s.segment, curve_bytes)
-    left = departure(s.stream, s.segment, curve_at, curve_bytes, curve_pace) + s.shift
+    s.segment = segment_of(s.stream, s.segment, curve)
+    left = departure(s.stream, s.segment, curve) + s.shift
     s.ready = max(s.ready, left)
     tail = (s.flight_head + s.flight_count) % flight_page.size
     flight_page[tail] = page
@@ -361,10 +356,7 @@ def run_destination(
     flight_page: Integers,
     flight_at: Floats,
     latency: Floats,
-    curve_at: Floats,
-    curve_bytes: Integers,
-    curve_pace: Floats,
-    curve_queue: Integers,
+    curve: Record,
     sent_by_kind: Integers,
 ) -> int:
     """Run guest and push until nothing is left to do before ``state.until``.
@@ -379,7 +371,7 @@ def run_destination(
             return NEED_FLIGHT_ROOM
         pushing = s.background and s.unsent > 0
         waiting = _oldest_request(s, vcpus, todo)
-        decision = _decision_time(s, curve_at, curve_bytes, curve_pace, curve_queue)
+        decision = _decision_time(s, curve)
         if s.down:
             return _events(
                 s, vcpus, s.until, False, pages, times,
@@ -434,5 +426,5 @@ def run_destination(
         s.now = max(s.now, decision)
         _transmit(
             s, page, kind, nonzero, sent, todo, flight_page, flight_at,
-            curve_at, curve_bytes, curve_pace, sent_by_kind,
+            curve, sent_by_kind,
         )  # fmt: skip

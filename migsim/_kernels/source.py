@@ -79,9 +79,7 @@ def run_source(
     taken: Words,
     todo: Words,
     skipped: Words,
-    curve_at: Floats,
-    curve_bytes: Integers,
-    curve_pace: Floats,
+    curve: Record,
     sent_by_kind: Integers,
 ) -> int:
     """Run the guest while the pages of ``todo`` leave; return `DONE` or what is needed.
@@ -90,8 +88,8 @@ def run_source(
     times are guest seconds. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
     what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags the
     chunks whose log is cleared when their first page is sent: of the pages that the last reading
-    of the log has ``taken``, for a page written since then is not known to anyone else. The curve
-    gives the departure of stream byte b in segment i as ``at[i] + (b - bytes[i]) * pace[i]``.
+    of the log has ``taken``, for a page written since then is not known to anyone else. ``curve``
+    holds segments of `migsim._kernels.curve.CURVE`.
     """
     s = state[0]
     i = s.access
@@ -160,8 +158,8 @@ def run_source(
             sent[word] |= bit
             stale[word] &= ~bit
             stream += content + s.header_bytes
-            segment = segment_of(stream, segment, curve_bytes)
-            left = departure(stream, segment, curve_at, curve_bytes, curve_pace) + shift
+            segment = segment_of(stream, segment, curve)
+            left = departure(stream, segment, curve) + shift
             if left < earliest:  # the encoder is slower than the link
                 shift += earliest - left
                 left = earliest

@@ -2,8 +2,9 @@
 
 A step costs the same whatever the rate: all streams send their windows, the bottleneck serves
 them, losses are found by counting packets to the next one, and each stream reacts as its
-congestion control does. What comes out is a service curve: when the bytes of the stream have left
-the bottleneck, in order. Compared with Linux in ``migsim validate tcp``.
+congestion control does. Rounds that must be equal are made in one step. What comes out is a
+service curve: when the bytes of the stream have left the bottleneck, in order. Compared with Linux
+in ``migsim validate tcp``.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from migsim._kernels.congestion import (
     BBR,
     NONE,
     bbr_learns,
+    bbr_rests_at,
     bbr_sends,
     draw_losses,
     grow,
+    may_grow,
     reduce_window,
+    start_competitor,
     start_stream,
     unit_draw,
 )
 from migsim._kernels.draws import portable_exp, random_bits
-from migsim._types import Floats, Integers, Record
+from migsim._types import Floats, Record
 
-__all__ = ["ENDLESS", "UNLIMITED", "open_streams", "pause_streams", "run_rounds"]
+__all__ = ["ENDLESS", "UNLIMITED", "open_streams", "pause_streams", "repeat_round", "run_rounds"]
 
 ENDLESS = 1 << 62
 """Stream bytes that no migration reaches."""
@@ -36,64 +40,67 @@ UNLIMITED = 1e18
 _TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
 _LONGEST_TIMEOUT = 120.0
 _RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_retries2)
+_SEGMENTS_A_ROUND = 4  # at most
 
 
 @jit
 def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) -> None:
-    """Put all streams into the state of new connections."""
+    """Put our streams into the state of new connections, the others into that of old ones."""
+    p = path[0]
     for k in range(streams.size):
-        start_stream(path[0], streams[k], window, random_bits(seed, k))
+        start_stream(p, streams[k], window, random_bits(seed, k))
+        if k >= p.own:
+            start_competitor(p, streams[k], k, streams.size - p.own)
+
+
+# ---- the curve ------------------------------------------------------------------------------
 
 
 @jit
-def _append(
-    p: Record, at: float, pace: float, count: int, out_at: Floats, out_bytes: Integers,
-    out_pace: Floats, out_queue: Integers, out_window: Integers,
-) -> int:  # fmt: skip
-    """Begin a segment of the curve at what is delivered so far; return how many there are."""
+def _append(p: Record, at: float, pace: float, curve: Record) -> None:
+    """Begin a segment of the curve at what is delivered so far."""
     start = np.int64(np.floor(p.delivered * p.segment))
-    queue = np.int64(p.standing * p.segment)
-    window = np.int64(min(p.window * p.segment, ENDLESS))
-    if count > 0:
-        last = count - 1
-        due = out_at[last] + (start - out_bytes[last]) * out_pace[last]
-        if out_pace[last] == pace and at - due <= 2.0 * pace and pace > 0.0 and not p.detail:
-            out_queue[last] = max(out_queue[last], queue)
-            return count
+    queue = np.int64(p.share * p.standing * p.segment)
+    window = np.int64(min(p.share * p.window * p.segment, ENDLESS))
+    place = p.segments
+    if place > 0:
+        last = curve[place - 1]
+        due = last.at + (start - last.bytes) * last.pace
+        if last.pace == pace and at - due <= 2.0 * pace and pace > 0.0 and not p.detail:
+            last.queue = max(last.queue, queue)
+            return
         at = max(at, due)
-        if out_bytes[last] == start:  # an empty segment gives way
-            out_at[last] = at
-            out_pace[last] = pace
-            out_queue[last] = queue
-            out_window[last] = window
-            return count
-    out_at[count] = at
-    out_bytes[count] = start
-    out_pace[count] = pace
-    out_queue[count] = queue
-    out_window[count] = window
-    return count + 1
+        if last.bytes == start:  # an empty segment gives way
+            place -= 1
+    new = curve[place]
+    new.at = at
+    new.bytes = start
+    new.pace = pace
+    new.queue = queue
+    new.window = window
+    p.segments = place + 1
 
 
 @jit
-def _deliver(
-    p: Record, start: float, stop: float, packets: float, count: int, out_at: Floats,
-    out_bytes: Integers, out_pace: Floats, out_queue: Integers, out_window: Integers,
-) -> int:  # fmt: skip
+def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record) -> None:
     """Let packets leave evenly from ``start`` to ``stop``, those behind a hole when it is filled.
 
-    What lies behind a lost packet reaches the application a round trip later, all at once.
+    What lies behind a lost packet reaches the application a round trip later, all at once. What
+    would leave while the link is down is lost.
     """
+    if stop > p.cut:
+        packets *= max(0.0, p.cut - start) / (stop - start)
+        stop = max(start, p.cut)
     if p.hold_until > start:
         if p.hold_until >= stop:
             p.held += packets
-            return count
+            return
         part = packets * (p.hold_until - start) / (stop - start)
         p.held += part
         packets -= part
         start = p.hold_until
     if p.held > 0.0:
-        count = _append(p, start, 0.0, count, out_at, out_bytes, out_pace, out_queue, out_window)
+        _append(p, start, 0.0, curve)
         p.delivered += p.held
         p.held = 0.0
     if packets > 0.0:
@@ -101,36 +108,102 @@ def _deliver(
         full = 1.0 / (p.capacity * p.segment)
         if abs(pace - full) < 1e-9 * full:
             pace = full  # to the bit, so that equal segments become one
-        count = _append(p, start, pace, count, out_at, out_bytes, out_pace, out_queue, out_window)
+        _append(p, start, pace, curve)
         p.delivered += packets
-    return count
 
 
 @jit
-def _time_out(p: Record, streams: Record, change_at: Floats, change_to: Floats) -> None:
-    """Let an outage pass: time-outs double until one falls into a time when the link is up."""
+def _deliver_round(p: Record, s: Record, stop: float, packets: float, lost: float, curve: Record,
+                   fill: float) -> None:  # fmt: skip
+    """Let what our streams have of a round leave from now to ``stop``.
+
+    Of a single stream, what lies behind the first lost packet waits for ``fill`` seconds. With
+    several, a hole keeps only its own stream waiting, and pages go round it.
+    """
+    start, good = p.now, packets - lost
+    if p.own == 1 and lost > 0.0 and p.hold_until <= p.now + p.duration:
+        hole = start + (stop - start) * min(1.0, s.first_loss / max(packets, 1.0))
+        early = min(s.first_loss, good)
+        if hole > start:
+            _deliver(p, start, hole, early, curve)
+        if p.hold_until <= hole:
+            p.hold_until = hole + fill
+        good -= early
+        start = hole
+    _deliver(p, start, stop, good, curve)
+
+
+# ---- a bottleneck that changes --------------------------------------------------------------
+
+
+@jit
+def _look_ahead(p: Record, change_at: Floats, change_to: Floats) -> None:
+    """Find the mean capacity of the coming round, and when the link goes down in it."""
+    p.capacity, p.cut = p.rate, np.inf
+    end = p.now + p.delay + p.standing / p.rate
     k = p.next_change
-    while k < change_at.size and change_to[k] <= 0.0:
+    if k == change_at.size or change_at[k] >= end:
+        return
+    served, at, rate = 0.0, p.now, p.rate
+    while k < change_at.size and change_at[k] < end:
+        served += rate * (change_at[k] - at)
+        at, rate = change_at[k], change_to[k]
+        if rate <= 0.0:
+            p.cut = end = at
+            break
         k += 1
-    up = change_at[k] if k < change_at.size else np.inf
+    served += rate * (end - at)
+    p.capacity = served / (end - p.now)
+
+
+@jit
+def _follow_schedule(p: Record, change_at: Floats, change_to: Floats) -> None:
+    """Take over the changes up to now."""
+    while p.next_change < change_at.size and change_at[p.next_change] <= p.now:
+        p.rate = change_to[p.next_change]
+        p.next_change += 1
+
+
+@jit
+def _wait_for_link(p: Record, streams: Record, change_at: Floats, change_to: Floats) -> None:
+    """Let an outage pass: time-outs double until one falls into a time when the link is up."""
     timeout = p.delay + _TIMEOUT
     tries = 0
-    while p.now < up:
-        if tries > _RETRANSMISSIONS:
+    while p.rate <= 0.0:
+        tries += 1
+        if p.control == NONE and p.next_change < change_at.size:
+            p.now = change_at[p.next_change]
+        elif tries > _RETRANSMISSIONS + 1:
             p.dead = 1
             return
-        p.now = up if p.control == NONE and up < np.inf else p.now + timeout
-        timeout = min(2.0 * timeout, _LONGEST_TIMEOUT)
-        tries += 1
-    p.standing = 0.0
+        else:
+            p.now += timeout
+            timeout = min(2.0 * timeout, _LONGEST_TIMEOUT)
+        _follow_schedule(p, change_at, change_to)
+    p.standing, p.duration = 0.0, 0.0
+    if p.held > 0.0:  # what had come behind a hole, which is filled now
+        p.hold_until = p.now + p.delay
     for k in range(streams.size):
         s = streams[k]
         s.backlog = 0.0
         if p.control != BBR:
             s.sent = 0.0
-            p.duration = 0.0
             reduce_window(p, s)
             s.wakes = 0.0
+
+
+# ---- rounds ---------------------------------------------------------------------------------
+
+
+@jit
+def _clamp(p: Record, streams: Record, total: float) -> float:
+    """Let a sender whose own interface is the bottleneck fill its queue and no more."""
+    most = p.capacity * p.delay + p.queue - p.used * streams.size
+    if not p.patient or total <= most:
+        return total
+    for k in range(streams.size):
+        streams[k].sent *= max(0.0, most) / total
+    return max(0.0, most)
 
 
 @jit
@@ -152,15 +225,12 @@ def _react(p: Record, streams: Record, over: float, total: float, seed: np.uint6
                 s.first_loss = min(s.first_loss, s.sent * (1.0 - over / total))
         if s.lost > 0.0:
             reduce_window(p, s)
-        elif s.sent + p.used >= s.window - 1.0 or s.window < s.threshold:
+        elif may_grow(p, s):
             grow(p, s)
 
 
 @jit
-def _window_round(
-    p: Record, streams: Record, seed: np.uint64, delay: float, count: int, out_at: Floats,
-    out_bytes: Integers, out_pace: Floats, out_queue: Integers, out_window: Integers,
-) -> int:  # fmt: skip
+def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve: Record) -> None:
     """Make one round of streams that are clocked by their windows (Reno and CUBIC)."""
     total = 0.0
     bursts = True
@@ -175,46 +245,28 @@ def _window_round(
             bursts = bursts and s.window < min(s.threshold, p.limit)
     if wakes > p.now:  # all have timed out
         p.now = wakes
-        return count
+        return
+    total = _clamp(p, streams, total)
     p.window = total + p.used * streams.size
     room = p.capacity * p.delay
     round_trip = delay if p.due <= p.now else max(p.due - p.now, 0.0)
     p.duration = max(round_trip, total / p.capacity)
-    over = max(0.0, p.window - room - p.queue)
+    over = max(0.0, p.window - room - p.queue) if not p.patient else 0.0
     p.standing = min(max(0.0, p.window - room), p.queue)
     _react(p, streams, over, max(total, 1.0), seed)
-    start, stop = p.now, p.now + p.duration
-    filled = start + total / p.capacity if bursts else stop
-    lost = 0.0
-    first = np.inf
-    for k in range(streams.size):
-        lost += min(streams[k].lost, streams[k].sent) if streams[k].sent > 0.0 else 0.0
-        if streams[k].sent > 0.0 and streams[k].lost > 0.0:
-            first = min(first, streams[k].first_loss)
-    good = total - lost
-    if streams.size == 1 and first < np.inf and p.hold_until <= start + p.duration:
-        hole = start + (filled - start) * min(1.0, first / max(total, 1.0))
-        early = min(first, good)
-        if hole > start:
-            count = _deliver(
-                p, start, hole, early, count, out_at, out_bytes, out_pace, out_queue, out_window
-            )
-        if p.hold_until <= hole:
-            p.hold_until = hole + max(p.duration, streams[0].wakes - p.now)
-        good -= early
-        start = hole
-    count = _deliver(
-        p, start, filled, good, count, out_at, out_bytes, out_pace, out_queue, out_window
-    )
-    p.now = stop
-    return count
+    ours = lost = 0.0
+    for k in range(p.own):
+        ours += streams[k].sent
+        lost += min(streams[k].lost, streams[k].sent)
+    p.share = ours / total if total > 0.0 else 0.0
+    filled = p.now + (total / p.capacity if bursts else p.duration)
+    fill = max(p.duration, streams[0].wakes - p.now)
+    _deliver_round(p, streams[0], filled, ours, lost, curve, fill)
+    p.now += p.duration
 
 
 @jit
-def _bbr_round(
-    p: Record, streams: Record, seed: np.uint64, delay: float, count: int, out_at: Floats,
-    out_bytes: Integers, out_pace: Floats, out_queue: Integers, out_window: Integers,
-) -> int:  # fmt: skip
+def _bbr_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve: Record) -> None:
     """Make one round of streams that are paced by their model of the path (BBR)."""
     p.duration = max(delay + p.standing / p.capacity, 1.0 / p.capacity)
     total = 0.0
@@ -222,63 +274,79 @@ def _bbr_round(
         streams[k].sent = bbr_sends(p, streams[k])
         total += streams[k].sent
     p.window = p.standing + total
-    served = min(p.standing + total, p.capacity * p.duration)
-    share = served / p.window if p.window > 0.0 else 0.0
+    served = min(p.window, p.capacity * p.duration)
+    part = served / p.window if p.window > 0.0 else 0.0
     p.standing = max(0.0, p.window - served)
     kept = min(1.0, p.queue / p.standing) if p.standing > 0.0 else 1.0
     p.standing *= kept
-    good = 0.0
+    ours = lost = 0.0
     for k in range(streams.size):
         s = streams[k]
-        delivered = share * (s.backlog + s.sent)
+        delivered = part * (s.backlog + s.sent)
         s.backlog = kept * (s.backlog + s.sent - delivered)
         s.lost = 0.0
         s.first_loss = np.inf
         draw_losses(p, s, delivered, random_bits(seed, k))
-        good += max(0.0, delivered - s.lost)
+        if k < p.own:
+            ours += delivered
+            lost += min(s.lost, delivered)
         bbr_learns(p, s, delivered)
-    start, stop = p.now, p.now + p.duration
-    s = streams[0]
-    if streams.size == 1 and s.lost > 0.0 and p.hold_until <= start:
-        early = min(s.first_loss, good)
-        hole = start + p.duration * s.first_loss / max(served, 1.0)
-        if hole > start:
-            count = _deliver(
-                p, start, hole, early, count, out_at, out_bytes, out_pace, out_queue, out_window
-            )
-        p.hold_until = hole + p.duration
-        good -= early
-        start = hole
-    count = _deliver(
-        p, start, stop, good, count, out_at, out_bytes, out_pace, out_queue, out_window
-    )
-    p.now = stop
-    return count
+    p.share = ours / served if served > 0.0 else 0.0
+    _deliver_round(p, streams[0], p.now + p.duration, ours, lost, curve, p.duration)
+    p.now += p.duration
 
 
 @jit
-def _steady_pace(p: Record, streams: Record) -> float:
-    """Return the seconds per packet for as long as the path stays as it is, or 0.
+def _equal_rounds(p: Record, streams: Record) -> float:
+    """Return how many rounds must come that are like this one; 0 where that is not certain.
 
-    Nothing can change where the socket buffers limit all streams, what they let out fits into the
-    queue, and no packet is lost at random.
+    With windows: where the socket buffers, or the interface that makes the sender wait, limit all
+    streams, and what they send fits into the queue. With BBR: a single stream that knows the
+    bottleneck's rate has it, through the eight rounds of its cycle, until it next looks for the
+    shortest round trip. No packet may get lost meanwhile. Sets `window`, `standing`, `duration`.
     """
-    if p.control == BBR or p.loss > 0.0 or p.burst_begins > 0.0 or p.jitter > 0.0:
+    if p.jitter > 0.0 or p.hold_until > p.now or p.due > p.now or p.cut < np.inf:
         return 0.0
-    total = 0.0
+    room = p.capacity * p.delay
+    rounds = np.inf
+    if p.control == BBR:
+        s = streams[0]
+        rests = bbr_rests_at(p, s)
+        if streams.size > 1 or p.detail or p.queue < 0.25 * room or p.limit < 1.25 * room:
+            return 0.0
+        rounds = 8.0 * np.floor((rests - p.now) / (8.0 * p.delay)) if rests > p.now else 0.0
+        s.sent, p.window, p.standing, p.share = room, room, 0.0, 1.0
+    else:
+        total = 0.0
+        for k in range(streams.size):
+            s = streams[k]
+            if s.wakes > p.now:
+                return 0.0
+            s.sent = min(s.window, p.limit)
+            total += s.sent
+        total = _clamp(p, streams, total)
+        if total > room + p.queue:
+            return 0.0
+        ours = 0.0
+        for k in range(streams.size):
+            if may_grow(p, streams[k]):
+                return 0.0
+            ours += streams[k].sent if k < p.own else 0.0
+        p.window, p.standing, p.share = total, max(0.0, total - room), ours / total
+    p.duration = max(p.delay, p.window / p.capacity)
     for k in range(streams.size):
         s = streams[k]
-        if s.window < p.limit or s.wakes > p.now:
-            return 0.0
-        # CUBIC's HyStart may still end slow start, but at such a window it makes no difference.
-        total += p.limit
-    room = p.capacity * p.delay
-    if total > room + p.queue or p.hold_until > p.now or p.due > p.now:
-        return 0.0
-    p.standing = max(0.0, total - room)
-    p.window = total
-    p.duration = max(p.delay, total / p.capacity)
-    return p.duration / total
+        rounds = min(rounds, np.floor(min(s.until_loss, s.until_switch) / s.sent))
+    return rounds if p.control != BBR else 8.0 * np.floor(rounds / 8.0)
+
+
+@jit
+def repeat_round(path: Record, streams: Record, rounds: float) -> None:
+    """Count the packets of ``rounds`` equal rounds, of which none is lost."""
+    for k in range(streams.size):
+        s = streams[k]
+        s.until_loss -= rounds * s.sent
+        s.until_switch -= rounds * s.sent
 
 
 @jit
@@ -291,68 +359,52 @@ def run_rounds(
     rounds: int,
     stop_bytes: int,
     stop_at: float,
-    out_at: Floats,
-    out_bytes: Integers,
-    out_pace: Floats,
-    out_queue: Integers,
-    out_window: Integers,
-) -> int:
-    """Make rounds and draw the service curve; return the number of its segments.
+    curve: Record,
+) -> None:
+    """Make rounds and draw their curve: `path.segments` of `migsim._kernels.curve.CURVE`.
 
     Ends after ``rounds`` rounds, where more than ``stop_bytes`` bytes are delivered, behind
-    ``stop_at``, where the arrays are full, or where the path is steady for ever. ``change_at`` and
+    ``stop_at``, where the curve is full, or where the path is steady for ever. ``change_at`` and
     ``change_to`` are the schedule of the bottleneck's capacity in packets per second.
     """
     p = path[0]
-    count = 0
-    p.rounds = 0
+    p.rounds, p.segments = 0, 0
     while p.rounds < rounds and p.delivered * p.segment <= stop_bytes and p.now < stop_at:
-        if count + 4 > out_at.size or p.dead:
+        if p.segments + _SEGMENTS_A_ROUND > curve.size or p.dead:
             break
-        while p.next_change < change_at.size and change_at[p.next_change] <= p.now:
-            p.capacity = change_to[p.next_change]
-            p.next_change += 1
+        _follow_schedule(p, change_at, change_to)
         p.rounds += 1
-        p.began, p.before, p.steady = p.now, p.delivered, 0
-        if p.capacity <= 0.0:
-            _time_out(p, streams, change_at, change_to)
+        p.began, p.before, p.repeats = p.now, p.delivered, 1.0
+        if p.rate <= 0.0:
+            _wait_for_link(p, streams, change_at, change_to)
             continue
+        _look_ahead(p, change_at, change_to)
+        change = change_at[p.next_change] if p.next_change < change_at.size else np.inf
         if p.control == NONE:
-            pace = 1.0 / p.capacity if p.capacity < UNLIMITED else 0.0
-            p.duration = p.delay
-            p.window = p.capacity * p.delay
-        else:
-            pace = _steady_pace(p, streams)
-        if pace > 0.0 or p.control == NONE:
-            p.steady = 1
-            stop = change_at[p.next_change] if p.next_change < change_at.size else np.inf
-            count = _append(
-                p,
-                p.now,
-                pace / p.segment,
-                count,
-                out_at,
-                out_bytes,
-                out_pace,
-                out_queue,
-                out_window,
-            )
-            p.delivered += (stop - p.now) / pace
-            p.now = stop
+            p.capacity, p.window, p.share, p.duration = p.rate, p.rate * p.delay, 1.0, p.delay
+            _append(p, p.now, 1.0 / (p.rate * p.segment) if p.rate < UNLIMITED else 0.0, curve)
+            p.delivered += (change - p.now) * p.rate
+            p.now = change
+            continue
+        equal = _equal_rounds(p, streams)
+        equal = min(equal, np.floor((change - p.now) / p.duration)) if equal > 1.0 else 0.0
+        if equal > 1.0:
+            p.repeats = equal
+            _append(p, p.now, p.duration / (p.share * p.window * p.segment), curve)
+            if equal < np.inf:
+                repeat_round(path, streams, equal)
+            p.delivered += equal * p.share * p.window
+            p.now += equal * p.duration
             continue
         delay = p.delay
         if p.jitter > 0.0:
             delay += p.jitter * unit_draw(p, seed)
         if p.control == BBR:
-            count = _bbr_round(
-                p, streams, seed, delay, count, out_at, out_bytes, out_pace, out_queue, out_window
-            )
+            _bbr_round(p, streams, seed, delay, curve)
         else:
-            count = _window_round(
-                p, streams, seed, delay, count, out_at, out_bytes, out_pace, out_queue, out_window
-            )
+            _window_round(p, streams, seed, delay, curve)
+        p.now = min(p.now, p.cut)
         p.used, p.due = 0.0, 0.0
-    return count
 
 
 @jit
@@ -369,7 +421,7 @@ def pause_streams(
     """
     p = path[0]
     p.standing = 0.0
-    for k in range(streams.size):
+    for k in range(p.own):
         s = streams[k]
         s.backlog = 0.0
         s.sent = used
@@ -394,3 +446,6 @@ def pause_streams(
             s.window = max(initial, 0.5 * s.window)
             s.epoch = -1.0
             left -= p.delay + _TIMEOUT
+    if acknowledged and idle > p.delay:  # the others have taken what we left
+        for k in range(p.own, streams.size):
+            start_competitor(p, streams[k], k, streams.size - p.own)

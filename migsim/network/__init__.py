@@ -1,6 +1,6 @@
 """The network under a migration: links, and the transport on top of them."""
 
-from migsim.network.flow import Curve, Flow
+from migsim.network.flow import Flow
 from migsim.network.link import PRESETS, Link
 from migsim.network.path import compose
 from migsim.network.sharing import max_min_shares, round_trip_weight
@@ -9,7 +9,6 @@ from migsim.network.transfer import BulkTransfer, bulk_transfer
 __all__ = [
     "PRESETS",
     "BulkTransfer",
-    "Curve",
     "Flow",
     "Link",
     "bulk_transfer",

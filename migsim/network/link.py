@@ -17,6 +17,10 @@ __all__ = ["PRESETS", "Bursts", "Congestion", "Link"]
 
 _GBIT = 125e6
 _LEAST_QUEUE = 256 * KIB
+_LOCAL_ROUND_TRIP = 1e-3  # up to which a path is taken for a LAN
+# Linux lets a connection keep about a millisecond of its rate in the interface's own queues ("TCP
+# small queues": tcp_limit_output_bytes, sk_pacing_shift) and refills them as they drain: half.
+_LOCAL_QUEUE_SECONDS = 0.5e-3
 _IN_PRODUCTS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*bdp\s*")
 
 Congestion = Literal["cubic", "bbr", "reno", "none"]
@@ -47,8 +51,10 @@ class Link:
         loss: chance of each packet to be lost, independently.
         burst_loss: loss in bursts on top, ``MEAN[:LENGTH[:INSIDE]]``: the mean share lost, the
             mean packets of a burst (10), the chance of a packet in it to be lost (0.5).
-        queue: what the bottleneck holds before it drops: a size, or ``2bdp``. By default one
-            product of rate and round trip, at least 256 KiB.
+        queue: what the bottleneck holds before it drops: a size, or ``2bdp``; or ``local``: the
+            bottleneck is the sender's own interface, which makes TCP wait and drops nothing. By
+            default ``local`` up to a round trip of 1 ms, and beyond it one product of rate and
+            round trip, at least 256 KiB.
         congestion: ``cubic`` (Linux's default, RFC 9438), ``bbr`` (version 1), ``reno``, or
             ``none``: the plain rate, with neither windows nor losses.
         streams: parallel connections, as QEMU's multifd channels.
@@ -65,6 +71,8 @@ class Link:
         trace: the rate over time: a file of lines ``SECONDS,RATE``, or ``step(at=10s,
             to=500Mbit/s)``, ``diurnal(low=30%)``, ``cellular(low=10%, every=1s)``.
         background: other traffic of constant rate that does not give way.
+        background_flows: long-lived TCP connections of others through the same bottleneck, with
+            our congestion control and round trip: they and our streams give way to one another.
         outages: when the link is down, ``START+LENGTH`` such as ``10s+2s,60s+inf``.
         page_header: bytes before each page in the migration stream; QEMU has 8. A zero page is
             this header and one byte.
@@ -88,6 +96,7 @@ class Link:
     encapsulation: str | None = None
     trace: Annotated[str, NamesFiles(trace_files)] | None = None
     background: ByteRate = 0.0
+    background_flows: int = 0
     outages: str | None = None
     page_header: Bytes = 8
     initial_window: int = 10
@@ -107,6 +116,15 @@ class Link:
             )
         if not 1 <= self.streams <= 1024:
             raise InputError(f"link: streams is {self.streams}, expected 1 to 1,024")
+        if not 0 <= self.background_flows <= 1024:
+            raise InputError(
+                f"link: background_flows is {self.background_flows}, expected 0 to 1,024"
+            )
+        if self.background_flows and self.congestion == "none":
+            raise InputError(
+                "link: background_flows with congestion none, expected cubic, bbr or reno: "
+                "without windows nothing gives way"
+            )
         if not self.loss < 1:
             raise InputError(f"link: loss is {self.loss}, expected less than 1")
         if self.congestion not in {"cubic", "bbr", "reno", "none"}:
@@ -160,13 +178,23 @@ class Link:
     @property
     def plain(self) -> bool:
         """Whether bytes leave at the plain rate, without windows, losses and queues."""
-        lossless = self.loss == 0 and self.burst_loss is None
-        return self.congestion == "none" or (self.rtt == 0 and lossless)
+        alone = self.loss == 0 and self.burst_loss is None and self.background_flows == 0
+        return self.congestion == "none" or (self.rtt == 0 and alone)
+
+    @property
+    def queue_is_local(self) -> bool:
+        """Whether the queue is that of the sender's own interface."""
+        if self.queue is None:
+            return self.rtt <= _LOCAL_ROUND_TRIP
+        return self.queue.strip() == "local"
 
     @property
     def queue_bytes(self) -> float:
         """Bytes on the wire that the bottleneck holds beyond those under way."""
-        product = 0.0 if math.isinf(self.rate) else self.rate * self.rtt
+        rate = 0.0 if math.isinf(self.rate) else self.rate
+        product = rate * self.rtt
+        if self.queue_is_local:
+            return rate * _LOCAL_QUEUE_SECONDS
         if self.queue is None:
             return max(product, _LEAST_QUEUE)
         multiple = _IN_PRODUCTS.fullmatch(self.queue)
@@ -175,7 +203,7 @@ class Link:
         try:
             return parse(self.queue, "size")
         except InputError as error:
-            raise InputError(f"link: queue: {error}, or a multiple such as '2bdp'") from None
+            raise InputError(f"link: queue: {error}, a multiple such as '2bdp', or 'local'") from None
 
     @property
     def bursts(self) -> Bursts:

@@ -10,8 +10,9 @@ import numpy as np
 from migsim._kernels.tcp import ENDLESS
 from migsim._types import Floats
 from migsim.errors import InputError
-from migsim.network.flow import Curve, Flow
+from migsim.network.flow import Flow
 from migsim.network.link import Link
+from migsim.network.rounds import Curve
 
 __all__ = ["BulkTransfer", "bulk_transfer"]
 
@@ -91,13 +92,11 @@ def bulk_transfer(
     pieces: list[Curve] = []
     for piece in Flow(link, 0.0, seed).pieces():
         pieces.append(piece)
-        if piece.end >= last or (piece.at.size and piece.at[-1] + later > until):
+        if piece.end >= last or (piece.segments.size and piece.segments.at[-1] + later > until):
             break
-    ends = [np.append(piece.bytes[1:], piece.end)[: piece.bytes.size] for piece in pieces]
-    start = np.concatenate([piece.bytes for piece in pieces]).astype(np.float64)
-    stop = np.minimum(np.concatenate(ends).astype(np.float64), last)
-    at = np.concatenate([piece.at for piece in pieces])
-    pace = np.concatenate([piece.pace for piece in pieces])
+    curve = np.concatenate([piece.segments for piece in pieces]).view(np.recarray)
+    at, start, pace = curve.at, curve.bytes.astype(np.float64), curve.pace
+    stop = np.minimum(np.append(start[1:], pieces[-1].end), last)
     if math.isfinite(until):  # an endless segment, cut
         with np.errstate(divide="ignore", invalid="ignore"):
             fits = start + np.maximum(0.0, until - at) / pace
@@ -114,6 +113,5 @@ def bulk_transfer(
         received = int(min(last, amounts[-1]))
     return BulkTransfer(
         seconds, received, times, amounts, at,
-        np.concatenate([piece.window for piece in pieces]).astype(np.float64),
-        np.concatenate([piece.queue for piece in pieces]).astype(np.float64),
+        curve.window.astype(np.float64), curve.queue.astype(np.float64),
     )  # fmt: skip

@@ -77,8 +77,8 @@ def _departures(flow: Flow, count: int, size: int) -> Floats:
     left, done = np.empty(count), 0
     while done < count:
         flow.extend(flow.stream + size)  # as the engine asks: before a page that does not fit
-        curve = flow.curve
-        fits = min(count - done, (curve.end - flow.stream) // size)
+        curve = flow.curve.segments
+        fits = min(count - done, (flow.curve.end - flow.stream) // size)
         stream = flow.stream + size * np.arange(1, fits + 1, dtype=np.int64)
         segment = np.searchsorted(curve.bytes, stream, side="left") - 1
         # What lies in the last segment needs no looking up, and is often the most of it.

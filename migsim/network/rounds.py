@@ -1,0 +1,210 @@
+"""The round model of one connection, between two pieces of its curve."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from migsim._kernels.congestion import BBR, CUBIC, NONE, PATH, RENO, STREAM
+from migsim._kernels.curve import CURVE
+from migsim._kernels.draws import random_bits
+from migsim._kernels.tcp import (
+    ENDLESS,
+    UNLIMITED,
+    open_streams,
+    pause_streams,
+    repeat_round,
+    run_rounds,
+)
+from migsim._types import Record
+from migsim.network.link import Link
+from migsim.network.schedule import Schedule
+
+__all__ = ["Curve", "Rounds"]
+
+_CONTROLS = {"none": NONE, "reno": RENO, "cubic": CUBIC, "bbr": BBR}
+_MOST_ROUNDS = 2048  # of one piece of the curve
+_MOST_SEGMENTS = 1024
+_LEAST_DELAY = 20e-6  # what the hosts themselves take, where a link is given without a round trip
+
+
+@dataclass(frozen=True)
+class Curve:
+    """When bytes leave: byte b, in segment i, at ``at[i] + (b - bytes[i]) * pace[i]``.
+
+    Attributes:
+        segments: records of `migsim._kernels.curve.CURVE`, shape (segments,), ascending.
+        end: the byte up to which the curve is known.
+    """
+
+    segments: Record
+    end: int
+
+    @classmethod
+    def at_rest(cls, now: float) -> Curve:
+        """Return the curve of a period that begins now and of which nothing is drawn yet."""
+        segments: Record = np.recarray(1, dtype=CURVE)
+        segments.view(np.uint8)[:] = 0
+        segments.at = now
+        return cls(segments, 0)
+
+    def segment_of(self, stream: int) -> int:
+        """Return the segment that stream byte number ``stream`` lies in."""
+        return max(0, int(np.searchsorted(self.segments.bytes, stream, side="left")) - 1)
+
+    def departure(self, stream: int) -> float:
+        """Return when stream byte number ``stream`` has left."""
+        segment = self.segments[self.segment_of(stream)]
+        return float(segment.at + (stream - segment.bytes) * segment.pace)
+
+
+class Rounds:
+    """The state of a connection's streams and of the path that they share.
+
+    Attributes:
+        path, streams: records of the kernels (`migsim._kernels.congestion`).
+    """
+
+    def __init__(self, link: Link, seed: int) -> None:
+        self._link = link
+        self._seed = np.uint64(random_bits(np.uint64(seed % 2**64), 0))
+        plan = link.schedule(seed)
+        self._changes = Schedule(plan.at, np.minimum(plan.rate / link.packet, UNLIMITED))
+        bursts = link.bursts
+        path: Record = np.recarray(1, dtype=PATH)
+        path.view(np.uint8)[:] = 0
+        path.delay = max(link.rtt, _LEAST_DELAY)
+        path.jitter, path.loss = link.jitter, link.loss
+        path.queue, path.patient = link.queue_bytes / link.packet, link.queue_is_local
+        path.limit = link.buffer / link.segment
+        path.control = NONE if link.plain else _CONTROLS[link.congestion]
+        path.burst_begins, path.burst_ends = bursts.begins, bursts.ends
+        path.burst_loss = 1.0 - (1.0 - bursts.inside) * (1.0 - link.loss)
+        path.segment, path.own = link.segment, link.streams
+        path.rate = self._changes.rate[0]
+        self.path = path
+        self.streams: Record = np.recarray(link.streams + link.background_flows, dtype=STREAM)
+        self._open()
+
+    def copy(self) -> Rounds:
+        """Return an independent copy."""
+        other = copy.copy(self)
+        other.path, other.streams = self.path.copy(), self.streams.copy()
+        return other
+
+    def _open(self) -> None:
+        self.streams.view(np.uint8)[:] = 0
+        self.path.dead = 0
+        open_streams(self.path, self.streams, float(self._link.initial_window), self._seed)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the link changes over time."""
+        return self._changes.at.size > 1
+
+    @property
+    def dead(self) -> bool:
+        """Whether the connection has timed out for good."""
+        return bool(self.path[0].dead)
+
+    @property
+    def now(self) -> float:
+        """How far the curve is drawn, in seconds."""
+        return float(self.path[0].now)
+
+    def show_details(self) -> None:
+        """Keep segments of equal pace apart from now on, for whoever looks at the windows."""
+        self.path.detail = 1
+
+    def begin_period(self, now: float) -> None:
+        """Start to count bytes anew: the sender has data from ``now`` on."""
+        path = self.path[0]
+        path.now = now
+        path.delivered, path.held, path.hold_until = 0.0, 0.0, 0.0
+        following = int(np.searchsorted(self._changes.at, now, side="right"))
+        path.next_change, path.rate = following, self._changes.rate[max(0, following - 1)]
+
+    def slip(self, seconds: float) -> None:
+        """Let everything that is to come come later."""
+        path = self.path[0]
+        path.now += seconds
+        path.hold_until += seconds if path.hold_until else 0.0
+        path.due += seconds if path.due else 0.0
+
+    def draw(
+        self, rounds: int = _MOST_ROUNDS, stop_bytes: int = ENDLESS - 1, stop_at: float = math.inf
+    ) -> Curve:
+        """Return the next piece of the curve; ends as `run_rounds` tells."""
+        segments: Record = np.recarray(_MOST_SEGMENTS, dtype=CURVE)
+        run_rounds(
+            self.path, self.streams, self._seed, self._changes.at, self._changes.rate,
+            rounds, stop_bytes, stop_at, segments,
+        )  # fmt: skip
+        path = self.path[0]
+        size = path.delivered * path.segment
+        return Curve(segments[: path.segments], math.floor(size) if size < ENDLESS else ENDLESS)
+
+    def before_round_of(self, stream: int, drawn: bool) -> Rounds:
+        """Return the state before the round in which byte ``stream`` leaves, which is noted.
+
+        ``drawn`` tells whether anything of this busy period has been drawn.
+        """
+        after, before = self.copy(), self.copy()
+        if not drawn:
+            path = before.path[0]
+            path.began, path.before, path.repeats = path.now, path.delivered, 1.0
+            path.duration = path.delay
+            return before
+        after.draw(stop_bytes=stream - 1)
+        notes, rounds = after.path[0], int(after.path[0].rounds)
+        if rounds > 1:
+            before.draw(rounds - 1)
+        path = before.path[0]
+        for name in ("began", "before", "duration", "repeats", "share", "window", "rate",
+                     "next_change"):  # fmt: skip
+            path[name] = notes[name]
+        before.streams.sent = after.streams.sent
+        return before
+
+    def pause(self, stream: int, ready: float, shift: float, now: float) -> None:
+        """Account for a rest from ``ready`` to ``now``, after byte ``stream`` of the noted round.
+
+        While acknowledgements of the last window are under way, only the rest of that window can
+        leave; they let the window grow by what they acknowledge. A pause longer than the
+        retransmission time-out halves it for each time-out that passed, down to the initial
+        window (RFC 2861).
+        """
+        path = self.path[0]
+        sent = max(0.0, stream / self._link.segment - float(path.before))
+        began, duration = float(path.began) + shift, float(path.duration)
+        if path.repeats > 1.0:  # of many equal rounds, the one that the last byte lies in
+            passed = math.floor(max(0.0, ready - began) / duration)
+            began += passed * duration
+            sent = max(0.0, sent - passed * float(path.share * path.window))
+            repeat_round(self.path, self.streams, float(passed))
+        fresh = sent / self._link.streams
+        used = fresh + float(path.used)
+        due = float(path.due) + shift if path.used else began + max(duration, float(path.delay))
+        acknowledged = used <= 0.0 or now >= due
+        pause_streams(
+            self.path, self.streams, fresh, used, acknowledged, now - ready,
+            float(self._link.initial_window), self._seed,
+        )  # fmt: skip
+        path.used, path.due = (0.0, 0.0) if acknowledged else (used, due)
+
+    def reopen(self) -> bool:
+        """Open a new connection once the link is back; return False where it never is."""
+        path, changes = self.path[0], self._changes
+        following = int(np.searchsorted(changes.at, path.now, side="right"))
+        up = float(path.now)
+        if changes.rate[max(0, following - 1)] <= 0:
+            later = np.flatnonzero(changes.rate[following:] > 0)
+            if not later.size:
+                return False
+            up = float(changes.at[following + later[0]])
+        self._open()
+        self.begin_period(up + self._link.rtt)
+        return True
