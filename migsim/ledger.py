@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from migsim._types import Floats, Integers
-from migsim.destination import REQUEST_BYTES
-from migsim.network import Link
+from migsim.destination import REQUEST_BYTES, Destination
+from migsim.guest import Guest
+from migsim.network import Flow, Link
 from migsim.pages import Pages
+from migsim.source import Source
 from migsim.timeline import Place
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Switch", "close_books"]
 
 _NAMED = 10
 
@@ -23,6 +27,27 @@ def _named(pages: Pages) -> str:
     """Return the first page numbers of a set, for a sentence."""
     first = ", ".join(str(page) for page in pages.first(_NAMED))
     return f"pages {first}, ..." if len(pages) > _NAMED else f"pages {first}"
+
+
+@dataclass
+class Switch:
+    """How the guest was switched over to the destination; filled in as it happens.
+
+    Attributes:
+        exposed: pages that the guest could read at the destination while they were stale.
+        paused_at, resumes_at: when it stopped at the source and goes on at the destination; NaN
+            where that has not happened.
+        bitmap_bytes, device_bytes: stream bytes of the bitmap of missing pages, of the device
+            state.
+        replay_error: as in `Ledger`.
+    """
+
+    exposed: Pages
+    paused_at: float = math.nan
+    resumes_at: float = math.nan
+    bitmap_bytes: int = 0
+    device_bytes: int = 0
+    replay_error: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,3 +133,51 @@ class Ledger:
         if stream != self.carried:
             found.append(f"the link carried {self.carried} bytes, {stream} are accounted for")
         return found
+
+
+def close_books(
+    now: float,
+    guest: Guest,
+    source: Source,
+    destination: Destination | None,
+    flow: Flow,
+    switch: Switch,
+    *,
+    rounds: int,
+    acts: int,
+) -> Ledger:
+    """Return what all parts of a migration that ends ``now`` have counted."""
+    clock = guest.clock
+    place: Place = "source" if clock.running else "paused"
+    stalled, guest_seconds, latencies = 0.0, clock.anchor_guest, [np.empty(0)]
+    switched_at, zero_pages = now, source.zero_pages
+    if destination is not None:
+        place, switched_at = "destination", switch.resumes_at
+        stalled, guest_seconds = destination.stalled_seconds(now), destination.guest_time(now)
+        latencies += destination.latencies
+        zero_pages += destination.zero_pages
+    paused = 0.0 if math.isnan(switch.paused_at) else switched_at - switch.paused_at
+    return Ledger(
+        place=place,
+        seconds=now,
+        downtime=paused,
+        paused=paused,
+        throttled=clock.throttled_seconds,
+        tracking=clock.tracking_seconds,
+        stalled=stalled,
+        guest=guest_seconds,
+        rounds=rounds,
+        acts=acts,
+        accesses=guest.accesses + (destination.accesses if destination else 0),
+        faults=destination.faults if destination else 0,
+        requests=destination.requests if destination else 0,
+        latencies=np.concatenate(latencies),
+        exposed=switch.exposed,
+        missing=destination.missing.copy() if destination else Pages.none(guest.vm.pages),
+        sent_by_kind=source.sent_by_kind,
+        zero_pages=zero_pages,
+        bitmap_bytes=switch.bitmap_bytes,
+        device_bytes=switch.device_bytes,
+        carried=flow.carried,
+        replay_error=switch.replay_error,
+    )

@@ -18,7 +18,7 @@ from migsim.codec import RAW, Codec
 from migsim.destination import Destination, Prepaging, Push
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
-from migsim.ledger import Ledger
+from migsim.ledger import Ledger, Switch, close_books
 from migsim.limits import GaveUp, Limits, Lost
 from migsim.machine import VirtualMachine
 from migsim.meter import BandwidthMeter
@@ -80,12 +80,7 @@ class Migration:
         self._round_open = False
         self._last_sync = 0.0
         self._dirty_rate = 0.0
-        self._paused_at = math.nan
-        self._resumes_at = math.nan
-        self._exposed: Pages | None = None
-        self._bitmap_bytes = 0
-        self._replay_error = 0
-        self._device_bytes = 0
+        self._switch = Switch(exposed=self.nothing)
 
     @property
     def timeline(self) -> Timeline:
@@ -252,8 +247,8 @@ class Migration:
         if self.guest_is != "source":
             raise RuntimeError("pause() while the guest does not run at the source")
         self._guest.clock.pause(self._now)
-        self._replay_error = self._guest.replay_error()
-        self._paused_at = self._now
+        self._switch.replay_error = self._guest.replay_error()
+        self._switch.paused_at = self._now
         self._round_open = False
         self._log("pause", self._now, "source")
 
@@ -269,21 +264,21 @@ class Migration:
         if self.guest_is != "paused":
             raise RuntimeError("resume() while the guest is not paused at the source")
         lacking = self.nothing if missing is None else missing
-        self._exposed = self._guest.stale - lacking
-        started, size = self._now, 0
+        switch, started = self._switch, self._now
+        switch.exposed = self._guest.stale - lacking
         if lacking and announce and len(lacking) < self.vm.pages:
-            size = self._bitmap_bytes = -(-self.vm.pages // 8)
-        self._device_bytes = self.vm.device_bytes
-        size += self._device_bytes
+            switch.bitmap_bytes = -(-self.vm.pages // 8)
+        switch.device_bytes = self.vm.device_bytes
+        size = switch.bitmap_bytes + switch.device_bytes
         try:
             left = self._flow.transmit(self._now, size)
         except ConnectionLost as error:
             self._connection_lost(error)
-        self._resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
-        self._advance(left if lacking else self._resumes_at)
+        switch.resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
+        self._advance(left if lacking else switch.resumes_at)
         self._guest.clock.settle(self._now)
         self._destination = Destination(
-            self._guest, self._flow, lacking.copy(), self._resumes_at, self._sent_by_kind
+            self._guest, self._flow, lacking.copy(), switch.resumes_at, self._sent_by_kind
         )
         self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
 
@@ -381,40 +376,14 @@ class Migration:
 
         A guest that was switched over is followed up to its first instruction.
         """
-        if self._destination is not None and self._now < self._resumes_at:
-            self._run(self._resumes_at, until=self._resumes_at)
-        clock = self._guest.clock
-        destination = self._destination
-        if destination is None:
-            clock.settle(self._now)
-        switched_at = self._now if destination is None else self._resumes_at
-        paused = 0.0 if math.isnan(self._paused_at) else switched_at - self._paused_at
-        return Ledger(
-            place=self.guest_is,
-            seconds=self._now,
-            downtime=paused,
-            paused=paused,
-            throttled=clock.throttled_seconds,
-            tracking=clock.tracking_seconds,
-            stalled=destination.stalled_seconds(self._now) if destination else 0.0,
-            guest=destination.guest_time(self._now) if destination else clock.anchor_guest,
-            rounds=self._round,
-            acts=self._acts,
-            accesses=self._guest.accesses + (destination.accesses if destination else 0),
-            faults=destination.faults if destination else 0,
-            requests=destination.requests if destination else 0,
-            latencies=np.concatenate(
-                [np.empty(0), *(destination.latencies if destination else ())]
-            ),
-            exposed=self._exposed if self._exposed is not None else self.nothing,
-            missing=self._lacking(),
-            sent_by_kind=self._sent_by_kind,
-            zero_pages=self._source.zero_pages + (destination.zero_pages if destination else 0),
-            bitmap_bytes=self._bitmap_bytes,
-            device_bytes=self._device_bytes,
-            carried=self._flow.carried,
-            replay_error=self._replay_error,
-        )
+        if self._destination is not None and self._now < self._switch.resumes_at:
+            self._run(self._switch.resumes_at, until=self._switch.resumes_at)
+        if self._destination is None:
+            self._guest.clock.settle(self._now)
+        return close_books(
+            self._now, self._guest, self._source, self._destination, self._flow, self._switch,
+            rounds=self._round, acts=self._acts,
+        )  # fmt: skip
 
     # ---- time -----------------------------------------------------------------------------
 

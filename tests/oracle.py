@@ -2,7 +2,8 @@
 
 Written from what the documentation of `Migration`, `VirtualMachine`, `Link` and `Flow` promises,
 not from the kernels: sets instead of bitmaps, a clock that moves in steps instead of an anchored
-one. The transport is migsim's own flow, which has its own laws to keep (`test_tcp`).
+one, a TCP sender that counts its window down instead of a curve. That sender knows no losses;
+where packets are lost, migsim's own flow carries the oracle's bytes (`SharedSender`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,128 @@ REQUEST = 16
 
 
 class Sender:
-    """The transport: the flow of migsim itself, asked one page at a time."""
+    """One stream in slow start over a path that loses nothing, by windows of segments.
+
+    A round trip begins with the window's first byte and ends when its acknowledgement comes, or
+    when all of the window has left, whichever is later. The window doubles after a round that has
+    used more than half of it, unless the socket buffers hold no more. The sender's interface
+    queue holds back what goes beyond the path and half a millisecond of its rate.
+    """
+
+    def __init__(self, link: Link) -> None:
+        assert link.plain or (link.queue_is_local and link.loss == 0 and link.streams == 1)
+        self.link = link
+        self.pace = 1.0 / link.goodput
+        self.trip = max(link.rtt, 20e-6)
+        self.limit = link.buffer / link.segment
+        self.refill = link.refill / link.segment
+        self.pipe = link.goodput / link.segment * self.trip
+        self.standing_most = link.queue_bytes / link.packet
+        self.window = float(link.initial_window)
+        self.finished = self.stream = 0
+        self.used = 0.0  # of this window, in the busy period before
+        self.due = 0.0
+        self.ready = link.rtt  # the handshake
+        self._begin_period(self.ready)
+
+    @property
+    def carried(self) -> int:
+        return self.finished + self.stream
+
+    def _begin_period(self, now: float) -> None:
+        self.finished += self.stream
+        self.stream = 0
+        self.ready = now
+        self.parts: list[tuple[float, float, int]] = []  # bytes before, start, bytes that queue
+        self._begin_round(now, 0.0)
+
+    def _begin_round(self, now: float, before: float) -> None:
+        """Let the window's packets leave from ``now`` on; ``before`` packets have left before."""
+        self.start, self.before = now, before
+        if self.link.plain:
+            self.allowed, self.length = math.inf, math.inf
+            self.parts.append((0.0, now, 0))
+            return
+        trip = max(self.due - now, 0.0) if self.due > now else self.trip
+        usable = min(self.window, self.limit) - self.used
+        self.allowed = max(0.0, min(usable, self.pipe + self.standing_most - self.used))
+        refill = self.refill if self.window >= self.limit else 0.0
+        packet = self.pace * self.link.segment
+        self.length = max(trip + refill * packet, self.allowed * packet)
+        in_flight = self.allowed + self.used
+        standing = min(max(0.0, in_flight - refill - self.pipe), self.standing_most)
+        self.evenly = self.window >= self.limit  # else as fast as the link takes it
+        queue = int(standing * self.link.segment)
+        self.parts.append((before * self.link.segment, now, queue))
+
+    def _end_round(self) -> None:
+        used = self.allowed + self.used
+        full = used >= self.window - 1 or self.window < 2 * used
+        if self.window <= self.limit and full:
+            self.window *= 2
+        after = self.before + self.allowed
+        self.used = self.due = 0.0
+        self._begin_round(self.start + self.length, after)
+
+    def begin(self, now: float) -> None:
+        """Let the sender have something to send from ``now`` on."""
+        if now <= self.ready:
+            return
+        if not self.link.plain:
+            used = max(0.0, self.stream / self.link.segment - self.before) + self.used
+            if not self.used:
+                self.due = self.start + max(self.length, self.trip)
+            if not used or now >= self.due:
+                if self.window < self.limit:
+                    self.window += used
+                idle, initial = now - self.ready, float(self.link.initial_window)
+                while idle > self.trip + 0.2 and self.window > initial:
+                    self.window = max(initial, self.window / 2)
+                    idle -= self.trip + 0.2
+                self.used = self.due = 0.0
+            else:
+                self.used = used
+        self._begin_period(now)
+
+    def slip(self, gap: float) -> None:
+        """Fall behind the schedule for want of data."""
+        self.ready += gap
+        self.start += gap
+        self.due += gap
+        self.parts = [(size, start + gap, queue) for size, start, queue in self.parts]
+
+    def put(self, size: int) -> float:
+        """Send ``size`` bytes behind what was sent before; return when the last has left."""
+        self.stream += size
+        if size:
+            self.ready = max(self.ready, self._left(self.stream))
+        return self.ready
+
+    def _left(self, byte: int) -> float:
+        if not self.link.plain:
+            while math.floor((self.before + self.allowed) * self.link.segment) < byte:
+                self._end_round()
+        first, start, _ = next(part for part in reversed(self.parts) if part[0] < byte or not byte)
+        pace = self.pace
+        if not self.link.plain and self.evenly and self.allowed:
+            pace = self.length / (self.allowed * self.link.segment)
+        return start + (byte - first) * pace
+
+    @property
+    def choice(self) -> float:
+        """Return when the source decides what leaves next: before the interface's queue."""
+        at = next((part for part in reversed(self.parts) if part[0] < self.stream), self.parts[0])
+        if not at[2]:
+            return self.ready
+        ahead = max(0, self.stream - at[2])
+        first, start, _ = next(
+            (part for part in reversed(self.parts) if part[0] < ahead), self.parts[0]
+        )
+        return min(self.ready, max(start + (ahead - first) * self.pace, self.parts[0][1]))
+
+
+class SharedSender:
+    """The transport of migsim itself, asked one page at a time."""
 
     def __init__(self, link: Link) -> None:
         self.link, self.flow = link, Flow(link, 0.0)
@@ -33,25 +155,21 @@ class Sender:
 
     @property
     def choice(self) -> float:
-        """Return when the source decides what leaves next: before the bottleneck's queue."""
         flow, curve = self.flow, self.flow.curve
-        ahead = int(curve.queue[flow.segment])
+        ahead = int(curve.segments[flow.segment].queue)
         if not ahead or not flow.stream:
             return flow.ready
         at = curve.departure(max(0, flow.stream - ahead)) + flow.shift
-        return min(flow.ready, max(at, float(curve.at[0]) + flow.shift))
+        return min(flow.ready, max(at, float(curve.segments.at[0]) + flow.shift))
 
     def begin(self, now: float) -> None:
-        """Let the sender have something to send from ``now`` on."""
         self.flow.begin(now)
 
     def slip(self, gap: float) -> None:
-        """Fall behind the schedule for want of data."""
         self.flow.ready += gap
         self.flow.shift += gap
 
     def put(self, size: int) -> float:
-        """Send ``size`` bytes behind what was sent before; return when the last has left."""
         return self.flow.transmit(self.flow.ready, size)
 
 
@@ -62,7 +180,8 @@ class Oracle:
         self, vm: VirtualMachine, accesses: list[tuple[float, int, bool]], link: Link
     ) -> None:
         self.vm, self.link, self.listed = vm, link, accesses
-        self.sender = Sender(link)
+        lossless = link.plain or (link.queue_is_local and link.loss == 0)
+        self.sender = Sender(link) if lossless else SharedSender(link)
         self.header = link.page_header if link.overhead else 0
         zeros = round(vm.zero_fraction * vm.pages)
         self.everything = set(range(vm.pages))

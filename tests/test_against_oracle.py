@@ -18,9 +18,12 @@ from migsim import Codec, Link, Migration, Pages
 LINKS = {
     "gigabit": Link(rate=125e6, rtt=200e-6),
     "slow": Link(rate=1e6, rtt=1e-3, initial_window=1),
-    "long": Link(rate=125e6, rtt=0.1),
-    "tiny window": Link(rate=125e6, rtt=2e-3, initial_window=1),
+    "long": Link(rate=125e6, rtt=0.1, queue="local"),
+    "tiny window": Link(rate=125e6, rtt=2e-3, initial_window=1, queue="local"),
+    "small buffer": Link(rate=125e6, rtt=5e-3, queue="local", send_buffer=100_000),
     "bare": Link(rate=50e6, rtt=1e-3, overhead=0),
+    "plain": Link(rate=50e6, rtt=1e-3, congestion="none"),
+    "lossy": Link(rate=125e6, rtt=2e-3, loss=0.01),
     "unlimited": Link(rate=math.inf, rtt=0.0),
 }
 
@@ -154,7 +157,7 @@ class Pair:
         missing = self.pick(what)
         self.engine.resume(self.bitmap(missing))
         self.oracle.resume(missing)
-        assert set(self.engine._exposed.indices().tolist()) == self.oracle.exposed
+        assert set(self.engine._switch.exposed.indices().tolist()) == self.oracle.exposed
 
     def push(self, options: dict[str, Any]) -> None:
         given_options = dict(options)

@@ -48,14 +48,17 @@ def test_headers() -> None:
 
 def test_queues() -> None:
     assert link().queue_bytes == 12.5e6
-    assert link(rtt=1e-4).queue_bytes == 2**18
+    assert link(rtt=1.1e-3).queue_bytes == 2**18
+    assert link(rtt=1e-3).queue_bytes == 62_500  # the sender's own interface: half a millisecond
+    assert link(rtt=1e-3).queue_is_local and not link(rtt=1.1e-3).queue_is_local
+    assert link(queue="local").queue_is_local
     assert link(queue="2bdp").queue_bytes == 25e6
     assert link(queue="0.5bdp").queue_bytes == 6.25e6
     assert link(queue="1MiB").queue_bytes == 2**20
 
 
 def test_buffers() -> None:
-    assert link().buffer == 0.82 * 2**22
+    assert link().buffer == 0.943 * 2**22
     assert link(receive_buffer=2**20).buffer == 0.65 * 2**20
     assert link(send_share=1, receive_share=1).buffer == 2**22
 

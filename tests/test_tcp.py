@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import migration
+from helpers import migration, preset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,9 @@ def mean_window(link: Link, seconds: float, seeds: int) -> float:
 @pytest.mark.parametrize("control", ["cubic", "reno", "bbr"])
 @pytest.mark.parametrize("rtt", [0.01, 0.1])
 def test_window_over_round_trip(control: Any, rtt: float) -> None:
-    link = Link(rate=1.25e9, rtt=rtt, congestion=control, send_buffer=10**6, send_share=1.0)
+    link = Link(
+        rate=1.25e9, rtt=rtt, congestion=control, send_buffer=10**6, send_share=1.0, send_refill=0
+    )
     transfer = bulk_transfer(link, duration=8.0)
     later = transfer.rates(np.array([4.0, 8.0]))[0]
     least = 0.03 if control == "bbr" else 0.0  # it rests for 200 ms every 10 s
@@ -129,7 +131,7 @@ def test_vmotion_over_10_ms(buffer: str, rate: float) -> None:
     """
     result = migrate(
         "stop_and_copy", "idle", "custom", memory="2GiB",
-        link_args={"rate": "1Gbit/s", "rtt": "10ms", "send_buffer": buffer, "send_share": 1,
+        link_args={"rate": "1Gbit/s", "rtt": "10ms", "send_buffer": buffer, "send_share": 1, "send_refill": 0,
                    "receive_buffer": "64MiB"},
     ).result  # fmt: skip
     assert result.payload_bytes / result.total_seconds == pytest.approx(rate, rel=0.06)
@@ -138,14 +140,13 @@ def test_vmotion_over_10_ms(buffer: str, rate: float) -> None:
 def test_preempt() -> None:
     """QEMU's fault latency at 10 Gbit/s: 10.68 ms, with preempt 0.57 ms (Xu, 2022).
 
-    About 13 MB were queued ahead: a send buffer of that payload. What a second connection finds
-    ahead of it is the host's own queue; Linux lets a connection fill a millisecond of it at most,
-    of which half is taken here.
+    About 13 MB were queued ahead, which is what a send buffer of 16 MiB holds on average. What a
+    second connection finds ahead of it is the queue of the sender's own interface.
     """
     latency = {}
     for preempt in (False, True):
-        link = Link(rate=1.25e9, rtt=1e-4, send_buffer=13_350_000, send_share=1.0,
-                    receive_buffer=2**26, queue="640kB")  # fmt: skip
+        link = preset("10g", send_buffer=2**24, receive_buffer=2**25)
+        assert link.backlog == pytest.approx(13e6, rel=0.02)
         accesses = [(0.2 + 0.02 * k, 120_000 - 500 * k, False) for k in range(10)]
         handle = migration(accesses, 131_072, link)
         handle.pause()

@@ -19,8 +19,8 @@ __all__ = [
     "PATH",
     "RENO",
     "STREAM",
+    "bbr_busy",
     "bbr_learns",
-    "bbr_rests_at",
     "bbr_sends",
     "draw_losses",
     "grow",
@@ -62,6 +62,7 @@ PATH = np.dtype(
         ("queue", "f8"),  # packets that the bottleneck can hold beyond those in flight
         ("patient", "i8"),  # a full queue makes the sender wait and drops nothing
         ("limit", "f8"),  # packets that the socket buffers let a stream have in flight
+        ("refill", "f8"),  # packets that have to be acknowledged before a blocked writer goes on
         ("control", "i8"),
         ("loss", "f8"),  # chance of a packet in the good state
         ("burst_loss", "f8"),  # and in the bad state of the Gilbert-Elliott channel
@@ -262,8 +263,10 @@ def grow(p: Record, s: Record) -> None:
 @jit
 def bbr_sends(p: Record, s: Record) -> float:
     """Return what a BBR stream sends in a round of ``p.duration`` seconds (packets)."""
+    # Paced packets leave a round trip behind the refill of the buffer that they come from.
+    limit = p.limit * p.delay / (p.delay + p.refill / p.capacity)
     if s.mode == _STARTUP:
-        return min(s.window, p.limit)
+        return min(s.window, limit)
     if s.mode == _PROBE_RTT:
         return min(4.0 * p.duration / p.delay, 0.5 * p.capacity * p.duration)
     gain = 1.0
@@ -274,15 +277,26 @@ def bbr_sends(p: Record, s: Record) -> float:
     elif s.phase == 1:
         gain = 0.75
     cap = _BBR_WINDOW_GAIN * max(s.bandwidth * p.delay, 4.0)
-    return min(gain * s.bandwidth * p.duration, cap, p.limit)
+    return min(gain * s.bandwidth * p.duration, cap, limit)
 
 
 @jit
-def bbr_rests_at(p: Record, s: Record) -> float:
-    """Return until when a BBR stream keeps a path busy that it knows; -inf if it does not."""
-    if s.mode != _PROBE_BANDWIDTH or p.standing > 1.0 or s.bandwidth < (1.0 - 1e-9) * p.capacity:
-        return -np.inf
-    return s.stamp + _BBR_PROBE_EVERY
+def bbr_busy(p: Record, streams: Record) -> tuple[float, float]:
+    """Return the rate that BBR's streams know together, and until when they keep the path busy.
+
+    A single stream has to have drained its queue; several overestimate their shares, so that a
+    queue stands. Minus infinity where the path is not busy.
+    """
+    known, rests = 0.0, np.inf
+    for k in range(streams.size):
+        s = streams[k]
+        known += s.bandwidth
+        rests = min(rests, s.stamp + _BBR_PROBE_EVERY if s.mode == _PROBE_BANDWIDTH else -np.inf)
+        if s.bandwidth > p.limit / (p.delay + p.refill / p.capacity):
+            rests = -np.inf  # the buffers may limit it
+    if (p.standing > 1.0) == (streams.size == 1) or known < (1.0 - 1e-9) * p.capacity:
+        rests = -np.inf
+    return known, rests
 
 
 @jit

@@ -15,8 +15,8 @@ from migsim._jit import jit
 from migsim._kernels.congestion import (
     BBR,
     NONE,
+    bbr_busy,
     bbr_learns,
-    bbr_rests_at,
     bbr_sends,
     draw_losses,
     grow,
@@ -58,20 +58,25 @@ def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) 
 
 @jit
 def _append(p: Record, at: float, pace: float, curve: Record) -> None:
-    """Begin a segment of the curve at what is delivered so far."""
-    start = np.int64(np.floor(p.delivered * p.segment))
+    """Begin a segment of the curve at what is delivered so far.
+
+    It starts at a whole byte: at the one before, and at the time at which that would have left.
+    """
+    exact = p.delivered * p.segment
+    start = np.int64(np.floor(exact))
     queue = np.int64(p.share * p.standing * p.segment)
     window = np.int64(min(p.share * p.window * p.segment, ENDLESS))
     place = p.segments
     if place > 0:
         last = curve[place - 1]
-        due = last.at + (start - last.bytes) * last.pace
-        if last.pace == pace and at - due <= 2.0 * pace and pace > 0.0 and not p.detail:
-            last.queue = max(last.queue, queue)
+        due = last.at + (exact - last.bytes) * last.pace
+        goes_on = last.pace == pace and last.queue == queue and at - due <= 2.0 * pace
+        if goes_on and pace > 0.0 and not p.detail:
             return
         at = max(at, due)
         if last.bytes == start:  # an empty segment gives way
             place -= 1
+    at -= (exact - start) * pace
     new = curve[place]
     new.at = at
     new.bytes = start
@@ -232,7 +237,7 @@ def _react(p: Record, streams: Record, over: float, total: float, seed: np.uint6
 @jit
 def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve: Record) -> None:
     """Make one round of streams that are clocked by their windows (Reno and CUBIC)."""
-    total = 0.0
+    total = refill = 0.0
     bursts = True
     wakes = np.inf
     for k in range(streams.size):
@@ -242,6 +247,7 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
         if s.wakes <= p.now:
             s.sent = max(0.0, min(s.window, p.limit) - p.used)
             total += s.sent
+            refill += p.refill if s.window >= p.limit else 0.0
             bursts = bursts and s.window < min(s.threshold, p.limit)
     if wakes > p.now:  # all have timed out
         p.now = wakes
@@ -250,9 +256,9 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
     p.window = total + p.used * streams.size
     room = p.capacity * p.delay
     round_trip = delay if p.due <= p.now else max(p.due - p.now, 0.0)
-    p.duration = max(round_trip, total / p.capacity)
+    p.duration = max(round_trip + refill / p.capacity, total / p.capacity)
     over = max(0.0, p.window - room - p.queue) if not p.patient else 0.0
-    p.standing = min(max(0.0, p.window - room), p.queue)
+    p.standing = min(max(0.0, p.window - refill - room), p.queue)
     _react(p, streams, over, max(total, 1.0), seed)
     ours = lost = 0.0
     for k in range(p.own):
@@ -297,47 +303,80 @@ def _bbr_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve:
 
 
 @jit
-def _equal_rounds(p: Record, streams: Record) -> float:
-    """Return how many rounds must come that are like this one; 0 where that is not certain.
+def _lossless_rounds(streams: Record) -> float:
+    """Return how many rounds like this one pass before a packet is lost."""
+    rounds = np.inf
+    for k in range(streams.size):
+        s = streams[k]
+        if s.sent > 0.0:
+            rounds = min(rounds, np.floor(min(s.until_loss, s.until_switch) / s.sent))
+    return rounds
 
-    With windows: where the socket buffers, or the interface that makes the sender wait, limit all
-    streams, and what they send fits into the queue. With BBR: a single stream that knows the
-    bottleneck's rate has it, through the eight rounds of its cycle, until it next looks for the
-    shortest round trip. No packet may get lost meanwhile. Sets `window`, `standing`, `duration`.
+
+@jit
+def _equal_window_rounds(p: Record, streams: Record) -> float:
+    """Return how many equal rounds come where no window can grow; 0 if not even one.
+
+    The socket buffers limit all streams, or the interface that makes the sender wait; and what
+    they send fits into the queue.
+    """
+    total = refill = ours = 0.0
+    for k in range(streams.size):
+        s = streams[k]
+        if s.wakes > p.now:
+            return 0.0
+        s.sent = min(s.window, p.limit)
+        total += s.sent
+        refill += p.refill if s.window >= p.limit else 0.0
+    total = _clamp(p, streams, total)
+    room = p.capacity * p.delay
+    if total > room + p.queue:
+        return 0.0
+    for k in range(streams.size):
+        if may_grow(p, streams[k]):
+            return 0.0
+        ours += streams[k].sent if k < p.own else 0.0
+    p.standing = max(0.0, total - refill - room)
+    p.window, p.share = total, ours / total
+    p.duration = max(p.delay + refill / p.capacity, total / p.capacity)
+    return _lossless_rounds(streams)
+
+
+@jit
+def _equal_bbr_rounds(p: Record, streams: Record) -> float:
+    """Return how many rounds BBR's streams keep the path busy; a multiple of their cycle of eight.
+
+    They do once they know its rate, until one of them next looks for the shortest round trip.
+    """
+    known, rests = bbr_busy(p, streams)
+    if p.detail or p.queue < 0.25 * p.capacity * p.delay or rests <= p.now:
+        return 0.0
+    duration = p.delay + p.standing / p.capacity
+    ours = 0.0
+    for k in range(streams.size):
+        s = streams[k]
+        s.sent = p.capacity * duration * s.bandwidth / known
+        ours += s.bandwidth / known if k < p.own else 0.0
+    rounds = min((rests - p.now) / duration, _lossless_rounds(streams))
+    p.window, p.share, p.duration = p.capacity * duration, ours, duration
+    return 8.0 * np.floor(rounds / 8.0)
+
+
+@jit
+def _equal_rounds(p: Record, streams: Record, change: float) -> float:
+    """Return how many rounds must come that are like this one, more than one, or 0.
+
+    Until ``change`` nothing happens to the path. Sets `share`, `window`, `standing`, `duration`
+    and what each stream sends.
     """
     if p.jitter > 0.0 or p.hold_until > p.now or p.due > p.now or p.cut < np.inf:
         return 0.0
-    room = p.capacity * p.delay
-    rounds = np.inf
-    if p.control == BBR:
-        s = streams[0]
-        rests = bbr_rests_at(p, s)
-        if streams.size > 1 or p.detail or p.queue < 0.25 * room or p.limit < 1.25 * room:
-            return 0.0
-        rounds = 8.0 * np.floor((rests - p.now) / (8.0 * p.delay)) if rests > p.now else 0.0
-        s.sent, p.window, p.standing, p.share = room, room, 0.0, 1.0
-    else:
-        total = 0.0
-        for k in range(streams.size):
-            s = streams[k]
-            if s.wakes > p.now:
-                return 0.0
-            s.sent = min(s.window, p.limit)
-            total += s.sent
-        total = _clamp(p, streams, total)
-        if total > room + p.queue:
-            return 0.0
-        ours = 0.0
-        for k in range(streams.size):
-            if may_grow(p, streams[k]):
-                return 0.0
-            ours += streams[k].sent if k < p.own else 0.0
-        p.window, p.standing, p.share = total, max(0.0, total - room), ours / total
-    p.duration = max(p.delay, p.window / p.capacity)
-    for k in range(streams.size):
-        s = streams[k]
-        rounds = min(rounds, np.floor(min(s.until_loss, s.until_switch) / s.sent))
-    return rounds if p.control != BBR else 8.0 * np.floor(rounds / 8.0)
+    rounds = (
+        _equal_bbr_rounds(p, streams) if p.control == BBR else _equal_window_rounds(p, streams)
+    )
+    if rounds > 1.0:
+        rounds = min(rounds, np.floor((change - p.now) / p.duration))
+    return rounds if rounds > 1.0 else 0.0
 
 
 @jit
@@ -386,9 +425,8 @@ def run_rounds(
             p.delivered += (change - p.now) * p.rate
             p.now = change
             continue
-        equal = _equal_rounds(p, streams)
-        equal = min(equal, np.floor((change - p.now) / p.duration)) if equal > 1.0 else 0.0
-        if equal > 1.0:
+        equal = _equal_rounds(p, streams, change)
+        if equal > 0.0:
             p.repeats = equal
             _append(p, p.now, p.duration / (p.share * p.window * p.segment), curve)
             if equal < np.inf:

@@ -62,6 +62,9 @@ class Link:
             Linux's tcp_wmem and tcp_rmem).
         send_share, receive_share: the part of that memory that holds payload; the rest is Linux's
             bookkeeping for each packet. 1 where a source gives the payload itself.
+        send_refill: the part of a full send buffer that has to be acknowledged before the writer
+            goes on. Linux wakes a blocked writer when a third is free: a window that the buffer
+            limits leaves B bytes per (round trip + time on the wire of B/3).
         mtu: bytes of an IP packet.
         overhead: header bytes of a packet on the wire. 90 is Ethernet with preamble and gap (38),
             IPv4 (20) and TCP with time stamps (32). 0 switches all headers off, those of pages
@@ -89,8 +92,9 @@ class Link:
     streams: int = 1
     send_buffer: Bytes = 4 * MIB
     receive_buffer: Bytes = 6 * MIB
-    send_share: Fraction = 0.82
+    send_share: Fraction = 0.943
     receive_share: Fraction = 0.65
+    send_refill: Fraction = 1 / 3
     mtu: Bytes = 1500
     overhead: Bytes = 90
     encapsulation: str | None = None
@@ -171,9 +175,18 @@ class Link:
         return min(self.send_share * self.send_buffer, self.receive_share * self.receive_buffer)
 
     @property
+    def refill(self) -> float:
+        """Payload bytes that have to be acknowledged before a blocked writer goes on."""
+        payload = self.send_share * self.send_buffer
+        return self.send_refill * payload if payload <= self.buffer else 0.0
+
+    @property
     def backlog(self) -> float:
-        """Payload bytes that a sender's full sockets hold, in flight or not."""
-        return 0.0 if self.plain else self.streams * self.send_share * self.send_buffer
+        """Payload bytes that a busy sender's sockets hold on average, in flight or not."""
+        if self.plain:
+            return 0.0
+        full = self.streams * self.send_share * self.send_buffer
+        return full * (1.0 - self.send_refill / 2.0)  # drained by a refill before it is filled up
 
     @property
     def plain(self) -> bool:
@@ -203,7 +216,9 @@ class Link:
         try:
             return parse(self.queue, "size")
         except InputError as error:
-            raise InputError(f"link: queue: {error}, a multiple such as '2bdp', or 'local'") from None
+            raise InputError(
+                f"link: queue: {error}, a multiple such as '2bdp', or 'local'"
+            ) from None
 
     @property
     def bursts(self) -> Bursts:

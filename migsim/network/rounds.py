@@ -80,6 +80,7 @@ class Rounds:
         path.jitter, path.loss = link.jitter, link.loss
         path.queue, path.patient = link.queue_bytes / link.packet, link.queue_is_local
         path.limit = link.buffer / link.segment
+        path.refill = link.refill / link.segment
         path.control = NONE if link.plain else _CONTROLS[link.congestion]
         path.burst_begins, path.burst_ends = bursts.begins, bursts.ends
         path.burst_loss = 1.0 - (1.0 - bursts.inside) * (1.0 - link.loss)
