@@ -12,9 +12,10 @@ from helpers import migration, preset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migsim import Link, migrate
+from migsim import InputError, Link, migrate
 from migsim.errors import ConnectionLost
 from migsim.network import Flow, bulk_transfer, compose, max_min_shares, round_trip_weight
+from migsim.network.rounds import Rounds
 from migsim.validate.tcp import compare, shares
 
 MBIT = 125_000
@@ -346,3 +347,93 @@ def test_a_path_of_links() -> None:
     assert path.rtt == pytest.approx(0.022)
     assert path.loss == pytest.approx(1 - 0.99**2)
     assert path.queue_bytes == 2_000_000
+
+
+def test_a_path_has_one_bottleneck_that_changes() -> None:
+    narrow, wide = Link(rate=1e8, rtt=0.02), Link(rate=1.25e9, rtt=1e-3, background_flows=2)
+    with pytest.raises(InputError, match="not the narrowest has a trace or background_flows"):
+        compose(narrow, wide)
+    with pytest.raises(InputError, match="needs at least one link"):
+        compose()
+    same = compose(Link(rate=1e8, rtt=5e-4), Link(rate=1e9, rtt=5e-3))
+    assert same.queue_is_local  # the sender's own interface stays the bottleneck
+    assert same.rtt == pytest.approx(5.5e-3)
+
+
+# ---- equal rounds in one step -------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["cubic", "reno", "bbr"]),
+    st.sampled_from([5e-4, 0.01]),
+    st.sampled_from([0.0, 1e-5, 1e-3]),
+    st.sampled_from(["local", "256KiB", "10MB"]),
+    st.sampled_from([100_000, 2**22, 2**28]),
+    st.integers(1, 4),
+    st.integers(0, 99),
+)
+@settings(max_examples=60)
+def test_many_rounds_in_one_step_are_many_single_rounds(
+    control: Any, rtt: float, loss: float, queue: str, buffer: int, streams: int, seed: int
+) -> None:
+    """A bulk transfer keeps its rounds apart, for its windows; a migration does not."""
+    link = Link(rate=1.25e8, rtt=rtt, loss=loss, congestion=control, queue=queue,
+                send_buffer=buffer, receive_buffer=2**29, streams=streams)  # fmt: skip
+    size = 10**9
+    flow = Flow(link, 0.0, seed)
+    at_once = flow.transmit(0.0, size)
+    assert at_once >= (size / link.goodput + link.rtt) * (1 - 1e-9)
+    if control != "bbr":
+        assert at_once == pytest.approx(by_single_rounds(link, size, seed), rel=1e-9)
+    else:  # up to where in its cycle of eight rounds a stream is
+        assert at_once == pytest.approx(by_single_rounds(link, size, seed), rel=0.03)
+
+
+def by_single_rounds(link: Link, size: int, seed: int) -> float:
+    """Return when ``size`` bytes have left; nothing repeats where round trips vary at all."""
+    rounds = Rounds(link, seed)
+    rounds.begin_period(link.rtt)
+    rounds.path.jitter = 1e-300
+    while True:
+        curve = rounds.draw()
+        if curve.end >= size:
+            return curve.departure(size)
+
+
+# ---- others on the same path --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("control", ["cubic", "reno"])
+@pytest.mark.parametrize(("streams", "others"), [(1, 1), (1, 3), (4, 2)])
+def test_others_and_we_share_evenly(control: Any, streams: int, others: int) -> None:
+    link = Link(rate=1.25e8, rtt=0.02, congestion=control, streams=streams,
+                background_flows=others, **LARGE)  # fmt: skip
+    later = [
+        bulk_transfer(link, duration=120.0, seed=seed).rates(np.array([60.0, 120.0]))[0]
+        for seed in range(4)
+    ]
+    assert np.mean(later) / link.goodput == pytest.approx(streams / (streams + others), rel=0.2)
+
+
+def test_who_rests_finds_the_others_in_his_place() -> None:
+    link = Link(rate=1.25e8, rtt=0.02, background_flows=3, **LARGE)
+    flow = Flow(link, 0.0)
+    first = flow.transmit(0.0, 10**8)
+    again = flow.transmit(first + 60.0, 10**8) - (first + 60.0)
+    alone = 10**8 / link.goodput
+    assert 2 * alone < first < 8 * alone
+    assert 2 * alone < again < 8 * alone
+
+
+# ---- the sender's own interface ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("control", ["cubic", "reno"])
+def test_the_own_interface_makes_tcp_wait_and_drops_nothing(control: Any) -> None:
+    link = Link(rate=1.25e8, rtt=1e-3, congestion=control)
+    transfer = bulk_transfer(link, duration=30.0)
+    assert transfer.rates(np.array([1.0, 30.0]))[0] == pytest.approx(link.goodput, rel=1e-9)
+    assert transfer.queue.max() <= link.queue_bytes
+    # A small queue of a router overflows again and again.
+    router = Link(rate=1.25e8, rtt=1e-3, congestion=control, queue="0.1bdp")
+    assert bulk_transfer(router, duration=30.0).bytes < 0.95 * transfer.bytes

@@ -108,6 +108,7 @@ STREAM = np.dtype(
         ("in_burst", "i8"),
         ("draws", "i8"),  # random numbers used so far
         # CUBIC
+        ("least_queued", "f8"),  # shortest wait in the queue that it has seen, in seconds
         ("epoch", "f8"),  # when this increase began; negative before
         ("last_peak", "f8"),
         ("origin", "f8"),
@@ -157,21 +158,16 @@ def start_stream(p: Record, s: Record, window: float, seed: np.uint64) -> None:
     s.until_loss = packets_until(p.loss, unit_draw(s, seed))
     s.until_switch = packets_until(p.burst_begins, unit_draw(s, seed))
     s.epoch = -1.0
+    s.least_queued = np.inf
     s.mode = _STARTUP
 
 
 @jit
-def start_competitor(p: Record, s: Record, number: int, count: int) -> None:
-    """Put stream ``number`` into the state of one of ``count`` that have long shared the path."""
+def start_competitor(p: Record, s: Record, count: int) -> None:
+    """Put a stream (Reno, CUBIC) into the state of one of ``count`` that have long had the path."""
     s.window = max(2.0, min((p.rate * p.delay + 0.5 * p.queue) / count, p.limit))
     s.threshold = s.last_peak = s.window
     s.epoch = -1.0
-    s.mode = _PROBE_BANDWIDTH
-    s.phase = number % 8
-    s.stamp = p.now
-    s.bandwidth = p.rate / count
-    for k in range(_BBR_FILTER):
-        s.history[k] = s.bandwidth
 
 
 @jit
@@ -240,7 +236,9 @@ def grow(p: Record, s: Record) -> None:
     if s.window < s.threshold:
         # HyStart (Ha and Rhee, 2011): leave slow start when the queue shows.
         visible = min(max(p.delay / 8.0, 0.004), 0.016)
-        if p.control == CUBIC and s.window >= 16.0 and p.standing / p.capacity >= visible:
+        queued = p.standing / p.capacity
+        s.least_queued = min(s.least_queued, queued)  # a newcomer takes a queue for the path
+        if p.control == CUBIC and s.window >= 16.0 and queued - s.least_queued >= visible:
             s.threshold = s.window
         else:
             s.window = min(2.0 * s.window, max(s.threshold, s.window))

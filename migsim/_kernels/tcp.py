@@ -50,7 +50,7 @@ def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) 
     for k in range(streams.size):
         start_stream(p, streams[k], window, random_bits(seed, k))
         if k >= p.own:
-            start_competitor(p, streams[k], k, streams.size - p.own)
+            start_competitor(p, streams[k], streams.size - p.own)
 
 
 # ---- the curve ------------------------------------------------------------------------------
@@ -486,4 +486,4 @@ def pause_streams(
             left -= p.delay + _TIMEOUT
     if acknowledged and idle > p.delay:  # the others have taken what we left
         for k in range(p.own, streams.size):
-            start_competitor(p, streams[k], k, streams.size - p.own)
+            start_competitor(p, streams[k], streams.size - p.own)

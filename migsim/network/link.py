@@ -75,7 +75,8 @@ class Link:
             to=500Mbit/s)``, ``diurnal(low=30%)``, ``cellular(low=10%, every=1s)``.
         background: other traffic of constant rate that does not give way.
         background_flows: long-lived TCP connections of others through the same bottleneck, with
-            our congestion control and round trip: they and our streams give way to one another.
+            our congestion control (cubic or reno) and round trip: they and our streams give way to
+            one another.
         outages: when the link is down, ``START+LENGTH`` such as ``10s+2s,60s+inf``.
         page_header: bytes before each page in the migration stream; QEMU has 8. A zero page is
             this header and one byte.
@@ -124,10 +125,10 @@ class Link:
             raise InputError(
                 f"link: background_flows is {self.background_flows}, expected 0 to 1,024"
             )
-        if self.background_flows and self.congestion == "none":
+        if self.background_flows and self.congestion not in {"cubic", "reno"}:
             raise InputError(
-                "link: background_flows with congestion none, expected cubic, bbr or reno: "
-                "without windows nothing gives way"
+                f"link: background_flows with congestion {self.congestion}, expected cubic or "
+                "reno: how others share a path is not modelled"
             )
         if not self.loss < 1:
             raise InputError(f"link: loss is {self.loss}, expected less than 1")
