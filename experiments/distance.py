@@ -45,7 +45,7 @@ def tasks(plan: Plan) -> list[Task]:
     trips = (0.1, 10, 100) if quick else ROUND_TRIPS_MS
     guests = dict(list(GUESTS.items())[:1]) if quick else GUESTS
     listed: list[Task] = []
-    for seed in range(1 if quick else min(plan.seeds, MOST_SEEDS)):
+    for seed in range(min(plan.seeds, MOST_SEEDS)):
         for rtt in trips:
             for rate in RATES:
                 base = {"rate": rate, "rtt": f"{rtt}ms"}
@@ -241,9 +241,9 @@ def _preempt(runs: pd.DataFrame) -> Claim:
     near = [ratio[ratio.index.get_level_values("rtt_ms") <= 1] for ratio in ratios]
     low, high = min(r.min() for r in near), max(r.max() for r in near)
     return Claim(
-        "behind the bulk data of one connection a fault takes at least twice as long up to 1 ms, "
-        "and at no distance less than with a connection of its own",
-        bool(low >= 2 and all((ratio >= 1 - 1e-9).all() for ratio in ratios)),
+        "behind the bulk data of one connection a fault takes at least 1.5 times as long up to "
+        "1 ms, and at no distance less than with a connection of its own",
+        bool(low >= 1.5 and all((ratio >= 1 - 1e-9).all() for ratio in ratios)),
         f"{low:.1f} to {high:.1f} times the latency up to 1 ms",
     )
 

@@ -76,11 +76,8 @@ def claims(results: pd.DataFrame) -> list[Claim]:
     return [
         all_complete(ours),
         Claim(
-            "no algorithm beats the clairvoyant bound in total time or bytes, nor in downtime by "
-            "more than a packet costs that the full queue drops at the wrong moment",
-            gaps["downtime_seconds"] >= 0.8
-            and gaps["total_seconds"] >= 1 - 1e-3
-            and gaps["bytes_sent"] >= 1 - 1e-9,
+            "no algorithm beats the clairvoyant bound in total time, downtime or bytes",
+            min(gaps.values()) >= 1 - 1e-9,
             ", ".join(f"least {column} {gap:.4f} x the bound" for column, gap in gaps.items()),
         ),
         Claim(

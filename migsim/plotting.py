@@ -143,8 +143,10 @@ def _scale(axis: Axis, panel: Panel) -> None:
         (axis.axes.set_xlim if is_x else axis.axes.set_ylim)(0, 1.08 * high if high > 0 else 1)
         return
     (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
-    narrow = high / low < 100
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    if high / low < 5:
+        subs = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -224,14 +224,49 @@ def test_migrate_takes_every_parameter(argument: str) -> None:
     assert changed.total_seconds != plain.total_seconds or name == "queue"
 
 
+ROW = "200,10,0,cubic,67108864,256,10,3,182.3,170.1,187.3,183.4,0.2"
+COLUMNS = ("rate_mbps,rtt_ms,loss,cc,wmem,q_kb,secs,runs,mean_mbps,min_mbps,max_mbps,"
+           "mean_after5s_mbps,t90_s")  # fmt: skip
+
+
+def test_rows_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(f"{COLUMNS}\n{ROW}\n")
+    found = json.loads(run("validate", "tcp", "--json", "--rows", str(file)).stdout)
+    assert [row["set"] for row in found["rows"]] == [str(file)]
+    assert found["rows"][0]["predicted_mbps"] == pytest.approx(187, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "cannot read the measured rows"),
+        (COLUMNS, "there is no measured row"),
+        (f"{COLUMNS}\n{ROW.replace('cubic', 'vegas')}", "line 2: cc is 'vegas', expected cubic"),
+        (f"{COLUMNS}\n{ROW.replace('182.3', 'fast')}", "line 2: could not convert"),
+        (f"{COLUMNS}\n{ROW.replace('200,', '-1,', 1)}", "line 2: link: rate is -125000"),
+        (f"{COLUMNS.replace('cc,', 'tcp,')}\n{ROW}", "expected a column 'cc'"),
+        (f"{COLUMNS}\n{ROW}\n200,10", "line 3"),
+    ],
+)
+def test_bad_rows_are_told_in_a_sentence(text: str | None, sentence: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    if text is not None:
+        file.write_text(text + "\n")
+    done = run("validate", "tcp", "--rows", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr and str(file) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_validate_tcp(tmp_path: Path) -> None:
     file = tmp_path / "tcp.png"
     done = run("validate", "tcp", "--json", "--seeds", "3", "--plot", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    assert len(found["rows"]) == 30
+    assert len(found["rows"]) == 89
     assert {"error", "within", "predicted_mbps"} <= set(found["rows"][0])
-    assert sum(share["rows"] for share in found["summary"] if share["name"] != "time to 90 %") == 30
+    assert sum(share["rows"] for share in found["summary"] if share["name"] != "time to 90 %") == 89
     assert file.read_bytes().startswith(b"\x89PNG")
     text = run("validate", "tcp", "--seeds", "1")
     assert "loss-free within 10%" in text.stdout

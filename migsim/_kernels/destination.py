@@ -269,9 +269,7 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
 
 
 @jit
-def _left_at(
-    s: Record, position: int, curve: Record
-) -> float:
+def _left_at(s: Record, position: int, curve: Record) -> float:
     """Return when an earlier byte of this busy period has left."""
     position = max(0, position)
     while s.queue_segment > 0 and curve[s.queue_segment].bytes >= position:

@@ -371,9 +371,7 @@ def _equal_rounds(p: Record, streams: Record, change: float) -> float:
     """
     if p.jitter > 0.0 or p.hold_until > p.now or p.due > p.now or p.cut < np.inf:
         return 0.0
-    rounds = (
-        _equal_bbr_rounds(p, streams) if p.control == BBR else _equal_window_rounds(p, streams)
-    )
+    rounds = _equal_bbr_rounds(p, streams) if p.control == BBR else _equal_window_rounds(p, streams)
     if rounds > 1.0:
         rounds = min(rounds, np.floor((change - p.now) / p.duration))
     return rounds if rounds > 1.0 else 0.0

@@ -12,7 +12,7 @@ import click
 from migsim.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -27,42 +27,57 @@ def validate() -> None:
 
 
 @validate.command()
+@click.option(
+    "--rows",
+    "file",
+    type=Path,
+    metavar="FILE.csv",
+    help="Compare with other measured rows, in the format of migsim/data/tcp-linux.csv.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plot", type=Path, metavar="FILE.png", help="Draw predicted against measured.")
 @click.option("--seeds", type=click.IntRange(1), default=30, show_default=True,
               help="Transfers of which a lossy row's prediction is the mean.")  # fmt: skip
-def tcp(as_json: bool, plot: Path | None, seeds: int) -> None:
+def tcp(file: Path | None, as_json: bool, plot: Path | None, seeds: int) -> None:
     """Compare the model of TCP with Linux over emulated links."""
-    from migsim.validate.tcp import compare, shares
+    from migsim.validate.tcp import DATA, compare, read_rows, shares
 
     if plot is not None and not plot.resolve().parent.is_dir():
         raise InputError(f"--plot {plot}: there is no such directory")
-    found = compare(seeds=seeds)
+    files = DATA if file is None else {str(file): file}
+    sets = {name: compare(read_rows(path), seeds) for name, path in files.items()}
     if plot is not None:
         from migsim.plotting import save_figure
 
-        save_figure(_figure(found), plot)
-    if as_json:
-        rows = [
-            dataclasses.asdict(item.row)
-            | {
-                "kind": item.row.kind,
-                "predicted_mbps": item.mean_mbps,
-                "predicted_later_mbps": item.later_mbps,
-                "predicted_t90": item.t90,
-                "error": item.error,
-                "within": item.within,
-                "t90_within": item.t90_within,
-            }
-            for item in found
-        ]
-        summary = [dataclasses.asdict(share) for share in shares(found)]
-        print(json.dumps({"rows": rows, "summary": summary}, indent=2))
+        save_figure(_figure(sets), plot)
+    if not as_json:
+        for name, found in sets.items():
+            _print(name, found)
         return
-    _print(found)
+    rows = [
+        {"set": name}
+        | dataclasses.asdict(item.row)
+        | {
+            "kind": item.row.kind,
+            "predicted_mbps": item.mean_mbps,
+            "predicted_later_mbps": item.later_mbps,
+            "predicted_t90": item.t90,
+            "error": item.error,
+            "within": item.within,
+            "t90_within": item.t90_within,
+        }
+        for name, found in sets.items()
+        for item in found
+    ]
+    summary = [
+        {"set": name} | dataclasses.asdict(share)
+        for name, found in sets.items()
+        for share in shares(found)
+    ]
+    print(json.dumps({"rows": rows, "summary": summary}, indent=2))
 
 
-def _print(found: Sequence[Comparison]) -> None:
+def _print(name: str, found: Sequence[Comparison]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -70,10 +85,11 @@ def _print(found: Sequence[Comparison]) -> None:
     from migsim.validate.tcp import shares
 
     console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{name}[/]")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("rate", "rtt", "loss", "control", "limit", "measured", "predicted", "error",
+    for title in ("rate", "rtt", "loss", "control", "limit", "measured", "predicted", "error",
                  "after 5 s", "predicted", "90 % at", "predicted"):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(title, justify="right", no_wrap=True)
     for item in found:
         row = item.row
         table.add_row(
@@ -89,34 +105,42 @@ def _print(found: Sequence[Comparison]) -> None:
     console.print("Mbit/s of payload; ! is outside the tolerance")
     for share in shares(found):
         console.print(f"{share.within} of {share.rows} {share.name} within {share.tolerance}")
+    console.print()
 
 
-def _figure(found: Sequence[Comparison]) -> Figure:
+def _figure(sets: Mapping[str, Sequence[Comparison]]) -> Figure:
     from matplotlib.figure import Figure
 
     from migsim.plotting import OKABE_ITO, use_style
     from migsim.validate.tcp import TOLERANCES
 
     use_style()
-    figure = Figure(figsize=(6.0, 5.6), layout="constrained")
-    axes = figure.subplots()
-    markers = ("o", "s", "^", "D")
-    for k, kind in enumerate(TOLERANCES):
-        chosen = [item for item in found if item.row.kind == kind]
-        measured = [item.row.mean_mbps for item in chosen]
-        spread = [
-            [item.row.mean_mbps - item.row.low_mbps for item in chosen],
-            [item.row.high_mbps - item.row.mean_mbps for item in chosen],
-        ]
-        axes.errorbar(
-            measured, [item.mean_mbps for item in chosen], xerr=spread, fmt=markers[k],
-            color=OKABE_ITO[k], label=f"{kind} ({TOLERANCES[kind]:.0%})", capsize=2, linewidth=1,
-        )  # fmt: skip
+    figure = Figure(figsize=(4.6 * len(sets) + 0.4, 5.0), layout="constrained")
+    grid = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    markers = ("o", "s", "^", "D", "v")
     ends = (4.0, 1200.0)
-    axes.plot(ends, ends, color="0.4", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-    axes.set_xlabel("measured on Linux (Mbit/s; bars: least and greatest run)")
-    axes.set_ylabel("predicted (Mbit/s)")
-    axes.legend(title="limit (tolerance)", frameon=False)
+    for axes, (name, found) in zip(grid, sets.items(), strict=True):
+        for k, kind in enumerate(TOLERANCES):
+            chosen = [item for item in found if item.row.kind == kind]
+            measured = [item.row.mean_mbps for item in chosen]
+            spread = [
+                [item.row.mean_mbps - item.row.low_mbps for item in chosen],
+                [item.row.high_mbps - item.row.mean_mbps for item in chosen],
+            ]
+            axes.errorbar(
+                measured, [item.mean_mbps for item in chosen], xerr=spread, fmt=markers[k],
+                color=OKABE_ITO[k], label=f"{kind} ({TOLERANCES[kind]:.0%})", capsize=2,
+                linewidth=1, markersize=5,
+            )  # fmt: skip
+        axes.plot(ends, ends, color="0.4", linewidth=0.8)
+        axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        axes.set_xlabel("measured on Linux (Mbit/s)")
+        axes.set_title(name, fontsize="medium")
+    grid[0].set_ylabel("predicted (Mbit/s)")
+    handles, titles = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles, titles, loc="outside lower center", ncols=3, frameon=False,
+        title="limit (tolerance); bars: least and greatest run",
+    )  # fmt: skip
     figure.suptitle("TCP: the model against Linux 6.18", fontsize="large", fontweight="bold")
     return figure

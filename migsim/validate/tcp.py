@@ -1,4 +1,4 @@
-"""The round model of TCP against real Linux over emulated links: ``data/tcp-linux.csv``."""
+"""The round model of TCP against real Linux over emulated links: ``data/tcp-linux*.csv``."""
 
 from __future__ import annotations
 
@@ -13,27 +13,46 @@ from typing import Literal
 import numpy as np
 
 from migsim._types import Floats
+from migsim.errors import InputError
 from migsim.network.link import Link
 from migsim.network.transfer import bulk_transfer
 from migsim.units import KIB, MIB
 
-__all__ = ["Comparison", "Kind", "Row", "Share", "compare", "predict", "read_rows", "shares"]
+__all__ = [
+    "DATA",
+    "Comparison",
+    "Kind",
+    "Row",
+    "Share",
+    "compare",
+    "predict",
+    "read_rows",
+    "shares",
+]
 
-DATA = Path(__file__).resolve().parent.parent / "data" / "tcp-linux.csv"
+_FOLDER = Path(__file__).resolve().parent.parent / "data"
+DATA = {
+    "in view while the model was made": _FOLDER / "tcp-linux.csv",
+    "measured afterwards": _FOLDER / "tcp-linux-2.csv",
+}
 SEEDS = 30
 """Transfers with other seeds of which a lossy row's prediction is the mean."""
 
-_DEFAULT_SEND_BUFFER = 4 * MIB
+_LARGE_BUFFER = 64 * MIB
+_DEFAULT_SEND_BUFFER, _DEFAULT_RECEIVE_BUFFER = 4 * MIB, 6 * MIB
+_LATER = 5.0  # seconds after which a connection has come to its own
 _LOCAL_ROUND_TRIP = 200e-6  # of the two namespaces themselves, where the link adds nothing
 
-Kind = Literal["loss-free", "lossy bbr", "lossy cubic", "window-limited"]
+Kind = Literal["loss-free", "lossy bbr", "lossy cubic", "window-limited", "other buffers"]
 
 TOLERANCES: dict[Kind, float] = {
     "loss-free": 0.10,
     "lossy bbr": 0.20,
     "lossy cubic": 0.40,
     "window-limited": 0.05,
+    "other buffers": 0.20,
 }
+"""Relative errors of the mean throughput; "window-limited" are Linux's default buffers."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,8 @@ class Row:
     """One measured setting.
 
     Attributes:
-        rate_mbps, rtt_ms, loss, congestion, send_buffer, queue, seconds: the setting.
+        rate_mbps, rtt_ms, loss, congestion, send_buffer, receive_buffer, queue, seconds: the
+            setting.
         runs: transfers measured.
         mean_mbps, low_mbps, high_mbps, later_mbps: payload received: mean, least and greatest
             run, and the mean after the first five seconds.
@@ -53,6 +73,7 @@ class Row:
     loss: float
     congestion: Literal["cubic", "bbr"]
     send_buffer: int
+    receive_buffer: int
     queue: int
     seconds: float
     runs: int
@@ -67,12 +88,15 @@ class Row:
         """What limits the transfer."""
         if self.loss:
             return "lossy bbr" if self.congestion == "bbr" else "lossy cubic"
-        return "window-limited" if self.send_buffer == _DEFAULT_SEND_BUFFER else "loss-free"
+        if self.send_buffer == self.receive_buffer == _LARGE_BUFFER:
+            return "loss-free"
+        default = (_DEFAULT_SEND_BUFFER, _DEFAULT_RECEIVE_BUFFER)
+        is_default = (self.send_buffer, self.receive_buffer) == default
+        return "window-limited" if is_default else "other buffers"
 
     @property
     def link(self) -> Link:
         """The same setting as a link of ours."""
-        default = self.send_buffer == _DEFAULT_SEND_BUFFER
         return Link(
             rate=self.rate_mbps * 1e6 / 8,
             rtt=max(self.rtt_ms / 1e3, _LOCAL_ROUND_TRIP),
@@ -80,7 +104,7 @@ class Row:
             congestion=self.congestion,
             queue=str(self.queue),
             send_buffer=self.send_buffer,
-            receive_buffer=6 * MIB if default else 64 * MIB,
+            receive_buffer=self.receive_buffer,
         )
 
 
@@ -107,9 +131,10 @@ class Comparison:
     def t90_within(self) -> bool | None:
         """Whether the time to 90 % lies within a round trip or a quarter; None if not comparable.
 
-        In a window-limited row 90 % are never reached, save for a single burst.
+        Where buffers limit the window 90 % are not reached, save for a single burst.
         """
-        if self.row.t90 is None or self.row.kind == "window-limited":
+        limited = self.row.kind in {"window-limited", "other buffers"}
+        if self.row.t90 is None or limited:
             return None
         if self.t90 is None:
             return False
@@ -126,27 +151,56 @@ class Share:
     rows: int
 
 
-def read_rows(path: Path = DATA) -> list[Row]:
-    """Return the measured rows of a file in the format of ``tcp-linux.csv``."""
-    with path.open(newline="") as file:
-        return [
-            Row(
-                rate_mbps=float(cells["rate_mbps"]),
-                rtt_ms=float(cells["rtt_ms"]),
-                loss=float(cells["loss"]),
-                congestion="bbr" if cells["cc"] == "bbr" else "cubic",
-                send_buffer=int(cells["wmem"]),
-                queue=int(cells["q_kb"]) * KIB,
-                seconds=float(cells["secs"]),
-                runs=int(cells["runs"]),
-                mean_mbps=float(cells["mean_mbps"]),
-                low_mbps=float(cells["min_mbps"]),
-                high_mbps=float(cells["max_mbps"]),
-                later_mbps=float(cells["mean_after5s_mbps"]),
-                t90=float(cells["t90_s"]) if cells["t90_s"] else None,
-            )
-            for cells in csv.DictReader(file)
-        ]
+def read_rows(path: Path) -> list[Row]:
+    """Return the measured rows of a file in the format of ``data/tcp-linux.csv``.
+
+    A column ``rmem`` is optional: Linux's default goes with a default ``wmem``, 64 MiB with others.
+    Raises `InputError`.
+    """
+    rows = []
+    try:
+        with path.open(newline="") as file:
+            for number, cells in enumerate(csv.DictReader(file), 2):
+                try:
+                    rows.append(_row(cells))
+                except KeyError as error:
+                    raise InputError(f"{path}: expected a column {error}") from None
+                except (TypeError, ValueError) as error:
+                    raise InputError(f"{path}, line {number}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot read the measured rows: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: there is no measured row, expected at least one")
+    return rows
+
+
+def _row(cells: dict[str, str]) -> Row:
+    if cells["cc"] not in {"cubic", "bbr"}:
+        raise ValueError(f"cc is '{cells['cc']}', expected cubic or bbr")
+    send_buffer = int(cells["wmem"])
+    receive_buffer = (
+        _DEFAULT_RECEIVE_BUFFER if send_buffer == _DEFAULT_SEND_BUFFER else _LARGE_BUFFER
+    )
+    row = Row(
+        rate_mbps=float(cells["rate_mbps"]),
+        rtt_ms=float(cells["rtt_ms"]),
+        loss=float(cells["loss"]),
+        congestion="bbr" if cells["cc"] == "bbr" else "cubic",
+        send_buffer=send_buffer,
+        receive_buffer=int(cells.get("rmem") or receive_buffer),
+        queue=int(cells["q_kb"]) * KIB,
+        seconds=float(cells["secs"]),
+        runs=int(cells["runs"]),
+        mean_mbps=float(cells["mean_mbps"]),
+        low_mbps=float(cells["min_mbps"]),
+        high_mbps=float(cells["max_mbps"]),
+        later_mbps=float(cells["mean_after5s_mbps"]),
+        t90=float(cells["t90_s"]) if cells["t90_s"] else None,
+    )
+    if not (row.seconds > _LATER and row.mean_mbps > 0):
+        raise ValueError(f"expected more than {_LATER:g} s and more than 0 Mbit/s")
+    _ = row.link  # a setting that no link can have is told here
+    return row
 
 
 def predict(row: Row, seeds: int = SEEDS) -> Comparison:
@@ -160,9 +214,9 @@ def predict(row: Row, seeds: int = SEEDS) -> Comparison:
     means, later, reached = [], [], []
     for seed in range(seeds if row.loss else 1):
         transfer = bulk_transfer(link, duration=row.seconds + link.rtt, seed=seed)
-        begin, five, end = transfer.received_at(link.rtt + _array(0.0, 5.0, row.seconds))
+        begin, five, end = transfer.received_at(link.rtt + _array(0.0, _LATER, row.seconds))
         means.append((end - begin) / row.seconds)
-        later.append((end - five) / (row.seconds - 5.0))
+        later.append((end - five) / (row.seconds - _LATER))
         reached.append(transfer.first_time_at(0.9 * link.goodput, begin=link.rtt) - link.rtt)
     finite = [time for time in reached if math.isfinite(time)]
     mbps = 8e-6
@@ -175,9 +229,9 @@ def _array(*values: float) -> Floats:
     return np.array(values)
 
 
-def compare(rows: Sequence[Row] | None = None, seeds: int = SEEDS) -> list[Comparison]:
-    """Return the predictions for all rows; for the committed ones by default."""
-    return [predict(row, seeds) for row in (read_rows() if rows is None else rows)]
+def compare(rows: Sequence[Row], seeds: int = SEEDS) -> list[Comparison]:
+    """Return the predictions for all rows."""
+    return [predict(row, seeds) for row in rows]
 
 
 def shares(found: Sequence[Comparison]) -> list[Share]:
@@ -185,6 +239,8 @@ def shares(found: Sequence[Comparison]) -> list[Share]:
     listed = []
     for kind, tolerance in TOLERANCES.items():
         chosen = [item for item in found if item.row.kind == kind]
+        if not chosen:
+            continue
         within = sum(item.within for item in chosen)
         listed.append(Share(kind, f"{tolerance:.0%}", within, len(chosen)))
     timed = [item.t90_within for item in found if item.t90_within is not None]
