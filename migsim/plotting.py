@@ -143,7 +143,7 @@ def _scale(axis: Axis, panel: Panel) -> None:
         (axis.axes.set_xlim if is_x else axis.axes.set_ylim)(0, 1.08 * high if high > 0 else 1)
         return
     (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
-    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    subs: tuple[float, ...] = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
     if high / low < 5:
         subs = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs))

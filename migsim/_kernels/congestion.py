@@ -24,6 +24,7 @@ __all__ = [
     "bbr_sends",
     "draw_losses",
     "grow",
+    "hold_back",
     "may_grow",
     "packets_until",
     "reduce_window",
@@ -256,6 +257,17 @@ def grow(p: Record, s: Record) -> None:
     target = max(s.origin + _CUBIC_SCALE * t * t * t, s.reno_window)
     if target > s.window:
         s.window += min(target - s.window, 0.5 * s.window)
+
+
+@jit
+def hold_back(p: Record, streams: Record, total: float) -> float:
+    """Let a sender whose own interface is the bottleneck fill its queue and no more."""
+    most = p.capacity * p.delay + p.queue - p.used * streams.size
+    if not p.patient or total <= most:
+        return total
+    for k in range(streams.size):
+        streams[k].sent *= max(0.0, most) / total
+    return max(0.0, most)
 
 
 @jit

@@ -15,24 +15,27 @@ from migsim._jit import jit
 from migsim._kernels.congestion import (
     BBR,
     NONE,
-    bbr_busy,
     bbr_learns,
     bbr_sends,
     draw_losses,
     grow,
+    hold_back,
     may_grow,
     reduce_window,
     start_competitor,
     start_stream,
     unit_draw,
 )
+from migsim._kernels.delivery import (
+    SEGMENTS_A_ROUND,
+    append_segment,
+    deliver_round,
+)
 from migsim._kernels.draws import portable_exp, random_bits
+from migsim._kernels.repeat import equal_rounds, repeat_round
 from migsim._types import Floats, Record
 
-__all__ = ["ENDLESS", "UNLIMITED", "open_streams", "pause_streams", "repeat_round", "run_rounds"]
-
-ENDLESS = 1 << 62
-"""Stream bytes that no migration reaches."""
+__all__ = ["UNLIMITED", "open_streams", "pause_streams", "run_rounds"]
 
 UNLIMITED = 1e18
 """Packets per second that stand for a rate without limit."""
@@ -40,7 +43,6 @@ UNLIMITED = 1e18
 _TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
 _LONGEST_TIMEOUT = 120.0
 _RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_retries2)
-_SEGMENTS_A_ROUND = 4  # at most
 
 
 @jit
@@ -51,91 +53,6 @@ def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) 
         start_stream(p, streams[k], window, random_bits(seed, k))
         if k >= p.own:
             start_competitor(p, streams[k], streams.size - p.own)
-
-
-# ---- the curve ------------------------------------------------------------------------------
-
-
-@jit
-def _append(p: Record, at: float, pace: float, curve: Record) -> None:
-    """Begin a segment of the curve at what is delivered so far.
-
-    It starts at a whole byte: at the one before, and at the time at which that would have left.
-    """
-    exact = p.delivered * p.segment
-    start = np.int64(np.floor(exact))
-    queue = np.int64(p.share * p.standing * p.segment)
-    window = np.int64(min(p.share * p.window * p.segment, ENDLESS))
-    place = p.segments
-    if place > 0:
-        last = curve[place - 1]
-        due = last.at + (exact - last.bytes) * last.pace
-        goes_on = last.pace == pace and last.queue == queue and at - due <= 2.0 * pace
-        if goes_on and pace > 0.0 and not p.detail:
-            return
-        at = max(at, due)
-        if last.bytes == start:  # an empty segment gives way
-            place -= 1
-    at -= (exact - start) * pace
-    new = curve[place]
-    new.at = at
-    new.bytes = start
-    new.pace = pace
-    new.queue = queue
-    new.window = window
-    p.segments = place + 1
-
-
-@jit
-def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record) -> None:
-    """Let packets leave evenly from ``start`` to ``stop``, those behind a hole when it is filled.
-
-    What lies behind a lost packet reaches the application a round trip later, all at once. What
-    would leave while the link is down is lost.
-    """
-    if stop > p.cut:
-        packets *= max(0.0, p.cut - start) / (stop - start)
-        stop = max(start, p.cut)
-    if p.hold_until > start:
-        if p.hold_until >= stop:
-            p.held += packets
-            return
-        part = packets * (p.hold_until - start) / (stop - start)
-        p.held += part
-        packets -= part
-        start = p.hold_until
-    if p.held > 0.0:
-        _append(p, start, 0.0, curve)
-        p.delivered += p.held
-        p.held = 0.0
-    if packets > 0.0:
-        pace = (stop - start) / (packets * p.segment)
-        full = 1.0 / (p.capacity * p.segment)
-        if abs(pace - full) < 1e-9 * full:
-            pace = full  # to the bit, so that equal segments become one
-        _append(p, start, pace, curve)
-        p.delivered += packets
-
-
-@jit
-def _deliver_round(p: Record, s: Record, stop: float, packets: float, lost: float, curve: Record,
-                   fill: float) -> None:  # fmt: skip
-    """Let what our streams have of a round leave from now to ``stop``.
-
-    Of a single stream, what lies behind the first lost packet waits for ``fill`` seconds. With
-    several, a hole keeps only its own stream waiting, and pages go round it.
-    """
-    start, good = p.now, packets - lost
-    if p.own == 1 and lost > 0.0 and p.hold_until <= p.now + p.duration:
-        hole = start + (stop - start) * min(1.0, s.first_loss / max(packets, 1.0))
-        early = min(s.first_loss, good)
-        if hole > start:
-            _deliver(p, start, hole, early, curve)
-        if p.hold_until <= hole:
-            p.hold_until = hole + fill
-        good -= early
-        start = hole
-    _deliver(p, start, stop, good, curve)
 
 
 # ---- a bottleneck that changes --------------------------------------------------------------
@@ -201,17 +118,6 @@ def _wait_for_link(p: Record, streams: Record, change_at: Floats, change_to: Flo
 
 
 @jit
-def _clamp(p: Record, streams: Record, total: float) -> float:
-    """Let a sender whose own interface is the bottleneck fill its queue and no more."""
-    most = p.capacity * p.delay + p.queue - p.used * streams.size
-    if not p.patient or total <= most:
-        return total
-    for k in range(streams.size):
-        streams[k].sent *= max(0.0, most) / total
-    return max(0.0, most)
-
-
-@jit
 def _react(p: Record, streams: Record, over: float, total: float, seed: np.uint64) -> None:
     """Find out which streams lost packets this round, and change their windows."""
     for k in range(streams.size):
@@ -252,7 +158,7 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
     if wakes > p.now:  # all have timed out
         p.now = wakes
         return
-    total = _clamp(p, streams, total)
+    total = hold_back(p, streams, total)
     p.window = total + p.used * streams.size
     room = p.capacity * p.delay
     round_trip = delay if p.due <= p.now else max(p.due - p.now, 0.0)
@@ -267,7 +173,7 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
     p.share = ours / total if total > 0.0 else 0.0
     filled = p.now + (total / p.capacity if bursts else p.duration)
     fill = max(p.duration, streams[0].wakes - p.now)
-    _deliver_round(p, streams[0], filled, ours, lost, curve, fill)
+    deliver_round(p, streams[0], filled, ours, lost, curve, fill)
     p.now += p.duration
 
 
@@ -298,92 +204,8 @@ def _bbr_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve:
             lost += min(s.lost, delivered)
         bbr_learns(p, s, delivered)
     p.share = ours / served if served > 0.0 else 0.0
-    _deliver_round(p, streams[0], p.now + p.duration, ours, lost, curve, p.duration)
+    deliver_round(p, streams[0], p.now + p.duration, ours, lost, curve, p.duration)
     p.now += p.duration
-
-
-@jit
-def _lossless_rounds(streams: Record) -> float:
-    """Return how many rounds like this one pass before a packet is lost."""
-    rounds = np.inf
-    for k in range(streams.size):
-        s = streams[k]
-        if s.sent > 0.0:
-            rounds = min(rounds, np.floor(min(s.until_loss, s.until_switch) / s.sent))
-    return rounds
-
-
-@jit
-def _equal_window_rounds(p: Record, streams: Record) -> float:
-    """Return how many equal rounds come where no window can grow; 0 if not even one.
-
-    The socket buffers limit all streams, or the interface that makes the sender wait; and what
-    they send fits into the queue.
-    """
-    total = refill = ours = 0.0
-    for k in range(streams.size):
-        s = streams[k]
-        if s.wakes > p.now:
-            return 0.0
-        s.sent = min(s.window, p.limit)
-        total += s.sent
-        refill += p.refill if s.window >= p.limit else 0.0
-    total = _clamp(p, streams, total)
-    room = p.capacity * p.delay
-    if total > room + p.queue:
-        return 0.0
-    for k in range(streams.size):
-        if may_grow(p, streams[k]):
-            return 0.0
-        ours += streams[k].sent if k < p.own else 0.0
-    p.standing = max(0.0, total - refill - room)
-    p.window, p.share = total, ours / total
-    p.duration = max(p.delay + refill / p.capacity, total / p.capacity)
-    return _lossless_rounds(streams)
-
-
-@jit
-def _equal_bbr_rounds(p: Record, streams: Record) -> float:
-    """Return how many rounds BBR's streams keep the path busy; a multiple of their cycle of eight.
-
-    They do once they know its rate, until one of them next looks for the shortest round trip.
-    """
-    known, rests = bbr_busy(p, streams)
-    if p.detail or p.queue < 0.25 * p.capacity * p.delay or rests <= p.now:
-        return 0.0
-    duration = p.delay + p.standing / p.capacity
-    ours = 0.0
-    for k in range(streams.size):
-        s = streams[k]
-        s.sent = p.capacity * duration * s.bandwidth / known
-        ours += s.bandwidth / known if k < p.own else 0.0
-    rounds = min((rests - p.now) / duration, _lossless_rounds(streams))
-    p.window, p.share, p.duration = p.capacity * duration, ours, duration
-    return 8.0 * np.floor(rounds / 8.0)
-
-
-@jit
-def _equal_rounds(p: Record, streams: Record, change: float) -> float:
-    """Return how many rounds must come that are like this one, more than one, or 0.
-
-    Until ``change`` nothing happens to the path. Sets `share`, `window`, `standing`, `duration`
-    and what each stream sends.
-    """
-    if p.jitter > 0.0 or p.hold_until > p.now or p.due > p.now or p.cut < np.inf:
-        return 0.0
-    rounds = _equal_bbr_rounds(p, streams) if p.control == BBR else _equal_window_rounds(p, streams)
-    if rounds > 1.0:
-        rounds = min(rounds, np.floor((change - p.now) / p.duration))
-    return rounds if rounds > 1.0 else 0.0
-
-
-@jit
-def repeat_round(path: Record, streams: Record, rounds: float) -> None:
-    """Count the packets of ``rounds`` equal rounds, of which none is lost."""
-    for k in range(streams.size):
-        s = streams[k]
-        s.until_loss -= rounds * s.sent
-        s.until_switch -= rounds * s.sent
 
 
 @jit
@@ -407,7 +229,7 @@ def run_rounds(
     p = path[0]
     p.rounds, p.segments = 0, 0
     while p.rounds < rounds and p.delivered * p.segment <= stop_bytes and p.now < stop_at:
-        if p.segments + _SEGMENTS_A_ROUND > curve.size or p.dead:
+        if p.segments + SEGMENTS_A_ROUND > curve.size or p.dead:
             break
         _follow_schedule(p, change_at, change_to)
         p.rounds += 1
@@ -419,14 +241,16 @@ def run_rounds(
         change = change_at[p.next_change] if p.next_change < change_at.size else np.inf
         if p.control == NONE:
             p.capacity, p.window, p.share, p.duration = p.rate, p.rate * p.delay, 1.0, p.delay
-            _append(p, p.now, 1.0 / (p.rate * p.segment) if p.rate < UNLIMITED else 0.0, curve)
+            append_segment(
+                p, p.now, 1.0 / (p.rate * p.segment) if p.rate < UNLIMITED else 0.0, curve
+            )
             p.delivered += (change - p.now) * p.rate
             p.now = change
             continue
-        equal = _equal_rounds(p, streams, change)
+        equal = equal_rounds(p, streams, change)
         if equal > 0.0:
             p.repeats = equal
-            _append(p, p.now, p.duration / (p.share * p.window * p.segment), curve)
+            append_segment(p, p.now, p.duration / (p.share * p.window * p.segment), curve)
             if equal < np.inf:
                 repeat_round(path, streams, equal)
             p.delivered += equal * p.share * p.window

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from migsim._kernels.tcp import ENDLESS
+from migsim._kernels.delivery import ENDLESS
 from migsim.errors import ConnectionLost
 from migsim.network.link import Link
 from migsim.network.rounds import Curve, Rounds

@@ -10,15 +10,10 @@ import numpy as np
 
 from migsim._kernels.congestion import BBR, CUBIC, NONE, PATH, RENO, STREAM
 from migsim._kernels.curve import CURVE
+from migsim._kernels.delivery import ENDLESS
 from migsim._kernels.draws import random_bits
-from migsim._kernels.tcp import (
-    ENDLESS,
-    UNLIMITED,
-    open_streams,
-    pause_streams,
-    repeat_round,
-    run_rounds,
-)
+from migsim._kernels.repeat import repeat_round
+from migsim._kernels.tcp import UNLIMITED, open_streams, pause_streams, run_rounds
 from migsim._types import Record
 from migsim.network.link import Link
 from migsim.network.schedule import Schedule

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from migsim._kernels.tcp import ENDLESS
+from migsim._kernels.delivery import ENDLESS
 from migsim._types import Floats
 from migsim.errors import InputError
 from migsim.network.flow import Flow

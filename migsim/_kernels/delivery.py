@@ -1,0 +1,98 @@
+"""What leaves the bottleneck in a round becomes segments of the service curve."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from migsim._jit import jit
+from migsim._types import Record
+
+__all__ = ["ENDLESS", "SEGMENTS_A_ROUND", "append_segment", "deliver_round"]
+
+ENDLESS = 1 << 62
+"""Stream bytes that no migration reaches."""
+
+SEGMENTS_A_ROUND = 4
+"""At most so many segments come of one round."""
+
+
+@jit
+def append_segment(p: Record, at: float, pace: float, curve: Record) -> None:
+    """Begin a segment of the curve at what is delivered so far.
+
+    It starts at a whole byte: at the one before, and at the time at which that would have left.
+    """
+    exact = p.delivered * p.segment
+    start = np.int64(np.floor(exact))
+    queue = np.int64(p.share * p.standing * p.segment)
+    window = np.int64(min(p.share * p.window * p.segment, ENDLESS))
+    place = p.segments
+    if place > 0:
+        last = curve[place - 1]
+        due = last.at + (exact - last.bytes) * last.pace
+        goes_on = last.pace == pace and last.queue == queue and at - due <= 2.0 * pace
+        if goes_on and pace > 0.0 and not p.detail:
+            return
+        at = max(at, due)
+        if last.bytes == start:  # an empty segment gives way
+            place -= 1
+    at -= (exact - start) * pace
+    new = curve[place]
+    new.at = at
+    new.bytes = start
+    new.pace = pace
+    new.queue = queue
+    new.window = window
+    p.segments = place + 1
+
+
+@jit
+def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record) -> None:
+    """Let packets leave evenly from ``start`` to ``stop``, those behind a hole when it is filled.
+
+    What lies behind a lost packet reaches the application a round trip later, all at once. What
+    would leave while the link is down is lost.
+    """
+    if stop > p.cut:
+        packets *= max(0.0, p.cut - start) / (stop - start)
+        stop = max(start, p.cut)
+    if p.hold_until > start:
+        if p.hold_until >= stop:
+            p.held += packets
+            return
+        part = packets * (p.hold_until - start) / (stop - start)
+        p.held += part
+        packets -= part
+        start = p.hold_until
+    if p.held > 0.0:
+        append_segment(p, start, 0.0, curve)
+        p.delivered += p.held
+        p.held = 0.0
+    if packets > 0.0:
+        pace = (stop - start) / (packets * p.segment)
+        full = 1.0 / (p.capacity * p.segment)
+        if abs(pace - full) < 1e-9 * full:
+            pace = full  # to the bit, so that equal segments become one
+        append_segment(p, start, pace, curve)
+        p.delivered += packets
+
+
+@jit
+def deliver_round(p: Record, s: Record, stop: float, packets: float, lost: float, curve: Record,
+                   fill: float) -> None:  # fmt: skip
+    """Let what our streams have of a round leave from now to ``stop``.
+
+    Of a single stream, what lies behind the first lost packet waits for ``fill`` seconds. With
+    several, a hole keeps only its own stream waiting, and pages go round it.
+    """
+    start, good = p.now, packets - lost
+    if p.own == 1 and lost > 0.0 and p.hold_until <= p.now + p.duration:
+        hole = start + (stop - start) * min(1.0, s.first_loss / max(packets, 1.0))
+        early = min(s.first_loss, good)
+        if hole > start:
+            _deliver(p, start, hole, early, curve)
+        if p.hold_until <= hole:
+            p.hold_until = hole + fill
+        good -= early
+        start = hole
+    _deliver(p, start, stop, good, curve)
