@@ -162,7 +162,7 @@ class Destination:
         state.hold, state.until = hold, until
         state.background = push.background
         state.demand = push.demand
-        state.backlog = 0 if push.preempt else int(self._flow.link.backlog)
+        state.preempt = push.preempt
         state.order_next = 0
         lost: ConnectionLost | None = None
         try:

@@ -291,23 +291,29 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def transfer_figure(transfer: BulkTransfer, link: Link, name: str) -> Figure:
-    """Return rate, window and queue of a bulk transfer over time."""
+    """Return rate, window, queue and the wait for a small request of a bulk transfer over time."""
     from matplotlib.figure import Figure
 
     use_style()
     rows = transfer.series(300)
-    panels = (
-        ("rate", 8e-6, "payload rate (Mbit/s)"),
-        ("window", 1e-6, "in flight (MB)"),
-        ("queue", 1e-6, "in the queue (MB)"),
-    )
-    figure = Figure(figsize=(7.0, 5.6), layout="constrained")
+    blue, orange = OKABE_ITO[0], OKABE_ITO[3]
+    panels: tuple[tuple[str, float, tuple[tuple[str, str, str], ...]], ...] = (
+        ("payload rate\n(Mbit/s)", 8e-6, (("rate", blue, ""),)),
+        ("in flight (MB)", 1e-6, (("window", blue, ""),)),
+        ("in the queue (MB)", 1e-6, (("queue", blue, ""),)),
+        ("reply to a small\nrequest (ms)", 1e3,
+         (("reply", blue, "own connection"), ("reply_behind_bulk", orange, "behind the bulk"))),
+    )  # fmt: skip
+    figure = Figure(figsize=(7.0, 7.2), layout="constrained")
     grid = figure.subplots(len(panels), 1, sharex=True)
     seconds = [row["seconds"] for row in rows]
-    for axes, (key, scale, title) in zip(grid, panels, strict=True):
-        axes.plot(seconds, [row[key] * scale for row in rows], color="#0072b2", linewidth=1)
+    for axes, (title, scale, lines) in zip(grid, panels, strict=True):
+        for key, colour, label in lines:
+            values = [math.nan if (value := row[key]) is None else value * scale for row in rows]
+            axes.plot(seconds, values, color=colour, linewidth=1, label=label)
         axes.set_ylabel(title)
         axes.set_ylim(bottom=0)
+    grid[-1].legend(frameon=False, loc="upper right")
     if math.isfinite(link.goodput):
         grid[0].axhline(link.goodput * 8e-6, color="0.5", linewidth=0.8, linestyle="--")
     grid[-1].set_xlabel("time (s)")

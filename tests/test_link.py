@@ -170,7 +170,9 @@ def test_link_as_json() -> None:
     assert found["mean_rate"] == pytest.approx(found["bytes"] / found["seconds"])
     assert found["mean_rate"] == pytest.approx(117.7e6, rel=0.01)
     last = found["series"][-1]
-    assert set(last) == {"seconds", "rate", "window", "queue"}
+    assert set(last) == {
+        "seconds", "rate", "window", "queue", "reply", "reply_behind_bulk"
+    }  # fmt: skip
     assert last["seconds"] == pytest.approx(found["seconds"])
 
 

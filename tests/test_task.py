@@ -23,7 +23,7 @@ GOLDEN = (
     '"link_args":{"background":0.0,"background_flows":0,"burst_loss":null,"congestion":"cubic","encapsulation":null,'
     '"initial_window":10,"jitter":0.0,"loss":0.0,"mtu":1500,"outages":null,"overhead":90,'
     '"page_header":8,"queue":null,"rate":125000000.0,"receive_buffer":6291456,'
-    '"receive_share":0.65,"rtt":0.0002,"send_buffer":4194304,"send_refill":0.3333333333333333,"send_share":0.943,"streams":1,'
+    '"receive_share":0.65,"rtt":0.0002,"send_buffer":null,"send_refill":0.3333333333333333,"send_share":0.943,"streams":1,'
     '"trace":null},"link_digest":"...","model":2,"seed":7,"vm":{"clear_chunk":1073741824,'
     '"device_state":null,"dirty_log":"sync","fault_seconds":2e-05,"first_write_seconds":0.0,'
     '"memory":1073741824,"page_size":4096,"resume_seconds":0.01,"sync_seconds_per_gib":2e-05,'

@@ -220,7 +220,7 @@ def test_latency_of_a_fault_on_an_idle_link(name: str) -> None:
 def test_a_fault_behind_the_background_push() -> None:
     """It waits for the page on the link; with a send buffer, also for all that lies in it."""
     link = preset("gigabit", send_buffer=40 * 4104, send_share=1.0, send_refill=0, queue="64MiB")
-    page, buffer = 4104 / link.goodput, link.backlog
+    page, buffer = 4104 / link.goodput, link.socket
     for preempt in (True, False):
         handle = missing_everything(link, [(0.003, 200, False)], pages=256, fault_seconds=0.0)
         handle.push(prepaging="none", preempt=preempt)

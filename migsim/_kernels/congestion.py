@@ -64,6 +64,8 @@ PATH = np.dtype(
         ("patient", "i8"),  # a full queue makes the sender wait and drops nothing
         ("limit", "f8"),  # packets that the socket buffers let a stream have in flight
         ("refill", "f8"),  # packets that have to be acknowledged before a blocked writer goes on
+        ("socket", "f8"),  # stream bytes that a busy sender's socket holds at most
+        ("socket_growth", "f8"),  # and for each packet of the widest window that it has had
         ("control", "i8"),
         ("loss", "f8"),  # chance of a packet in the good state
         ("burst_loss", "f8"),  # and in the bad state of the Gilbert-Elliott channel
@@ -90,6 +92,7 @@ PATH = np.dtype(
         ("cut", "f8"),  # when the link goes down in it
         ("standing", "f8"),  # packets in the queue
         ("window", "f8"),  # packets in flight or queued
+        ("backlog", "f8"),  # stream bytes that our sockets hold
         ("share", "f8"),  # the part of them that is ours
         ("began", "f8"),
         ("before", "f8"),  # `delivered` at its start
@@ -102,6 +105,7 @@ PATH = np.dtype(
 STREAM = np.dtype(
     [
         ("window", "f8"),
+        ("widest", "f8"),  # the greatest window so far
         ("threshold", "f8"),
         ("wakes", "f8"),  # after a time-out: when it sends again
         ("until_loss", "f8"),  # packets to the next random loss

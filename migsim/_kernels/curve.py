@@ -16,6 +16,7 @@ CURVE = np.dtype(
         ("pace", "f8"),  # seconds per byte within it
         ("queue", "i8"),  # stream bytes of ours that stand in the bottleneck's queue meanwhile
         ("window", "i8"),  # stream bytes of ours in flight or queued meanwhile
+        ("backlog", "i8"),  # stream bytes that our sockets hold meanwhile, those in flight included
     ]
 )
 """A segment; byte b leaves at ``at + (b - bytes) * pace``."""

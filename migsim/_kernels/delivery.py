@@ -26,12 +26,13 @@ def append_segment(p: Record, at: float, pace: float, curve: Record) -> None:
     start = np.int64(np.floor(exact))
     queue = np.int64(p.share * p.standing * p.segment)
     window = np.int64(min(p.share * p.window * p.segment, ENDLESS))
+    backlog = np.int64(p.backlog)
     place = p.segments
     if place > 0:
         last = curve[place - 1]
         due = last.at + (exact - last.bytes) * last.pace
-        goes_on = last.pace == pace and last.queue == queue and at - due <= 2.0 * pace
-        if goes_on and pace > 0.0 and not p.detail:
+        goes_on = last.pace == pace and last.queue == queue and last.backlog == backlog
+        if goes_on and at - due <= 2.0 * pace and pace > 0.0 and not p.detail:
             return
         at = max(at, due)
         if last.bytes == start:  # an empty segment gives way
@@ -43,6 +44,7 @@ def append_segment(p: Record, at: float, pace: float, curve: Record) -> None:
     new.pace = pace
     new.queue = queue
     new.window = window
+    new.backlog = backlog
     p.segments = place + 1
 
 

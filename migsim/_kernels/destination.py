@@ -47,7 +47,7 @@ DESTINATION_STATE = np.dtype(
         ("shift", "f8"),
         ("ready", "f8"),
         ("curve_end", "i8"),  # the byte up to which the curve is known
-        ("backlog", "i8"),  # bytes in the sockets ahead of a newly chosen page
+        ("preempt", "i8"),  # demanded pages do not wait for what lies in the sockets
         ("round_trip", "f8"),  # until an acknowledgement makes room in them
         ("down", "i8"),  # the link is gone for good
         ("queue_segment", "i8"),
@@ -293,9 +293,10 @@ def _decision_time(
     queue = curve[s.segment].queue
     if queue > 0:
         at = min(at, _left_at(s, s.stream - queue, curve))
-    if s.backlog > 0:
-        freed = _left_at(s, s.stream - s.backlog, curve)
-        if s.stream > s.backlog:
+    backlog = 0 if s.preempt else curve[s.segment].backlog
+    if backlog > 0:
+        freed = _left_at(s, s.stream - backlog, curve)
+        if s.stream > backlog:
             freed += s.round_trip
         at = min(at, freed)
     return min(s.ready, max(at, s.busy_since))

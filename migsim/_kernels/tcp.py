@@ -114,6 +114,20 @@ def _wait_for_link(p: Record, streams: Record, change_at: Floats, change_to: Flo
             s.wakes = 0.0
 
 
+@jit
+def _fill_sockets(p: Record, streams: Record) -> None:
+    """Find out what our sockets hold: Linux's buffers grow with the window and do not shrink.
+
+    A window that the path cannot hold loses packets before it is reached.
+    """
+    p.backlog = 0.0
+    most = np.inf if p.patient else p.capacity * p.delay + p.queue
+    for k in range(p.own):
+        s = streams[k]
+        s.widest = max(s.widest, min(s.window, most))
+        p.backlog += min(p.socket, s.widest * p.socket_growth)
+
+
 # ---- rounds ---------------------------------------------------------------------------------
 
 
@@ -247,6 +261,7 @@ def run_rounds(
             p.delivered += (change - p.now) * p.rate
             p.now = change
             continue
+        _fill_sockets(p, streams)
         equal = equal_rounds(p, streams, change)
         if equal > 0.0:
             p.repeats = equal

@@ -30,7 +30,7 @@ _ROWS = 20
 @click.option("--seed", type=int, default=0, show_default=True,
               help="Chooses which packets are lost.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--plot", type=Path, metavar="FILE.png", help="Draw rate, window and queue.")
+@click.option("--plot", type=Path, metavar="FILE.png", help="Draw rate, window, queue and waits.")
 def command(
     name: str,
     link_args: tuple[str, ...],
@@ -40,9 +40,11 @@ def command(
     as_json: bool,
     plot: Path | None,
 ) -> None:
-    """Send bulk data over a link: rate, window and queue over time.
+    """Send bulk data over a link: rate, window, queue, and the wait for a page, over time.
 
-    Time starts with the first packet of the handshake; rates are of payload.
+    Time starts with the first packet of the handshake; rates are of payload. "reply" is how long
+    the receiver waits for a page of 4 KiB that it asks for meanwhile over a connection of its own,
+    "reply behind bulk" over the same connection.
     """
     from migsim.network.transfer import bulk_transfer
 
@@ -106,13 +108,23 @@ def _print(link: Link, name: str, transfer: BulkTransfer) -> None:
         f"{link.congestion}, {link.streams} connection{'s' if link.streams > 1 else ''}"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("until", "payload rate", "in flight", "queued"):
+    for column in ("until", "payload rate", "in flight", "queued", "reply", "reply behind bulk"):
         table.add_column(column, justify="right", no_wrap=True)
+    formats = (
+        format_seconds,
+        format_rate,
+        format_size,
+        format_size,
+        format_seconds,
+        format_seconds,
+    )
     for row in transfer.series(_ROWS):
         table.add_row(
-            format_seconds(row["seconds"]), format_rate(row["rate"]),
-            format_size(row["window"]), format_size(row["queue"]),
-        )  # fmt: skip
+            *(
+                "" if value is None else form(value)
+                for form, value in zip(formats, row.values(), strict=True)
+            )
+        )
     print_whole(console, table)
     console.print(
         f"{format_size(transfer.bytes)} in {format_seconds(transfer.seconds)}: "

@@ -139,7 +139,7 @@ class Flow:
         self._snapshot = rounds.copy()
         stop_at = rounds.now + _TIMED_PIECE if rounds.changes else math.inf
         piece = rounds.draw(stop_at=stop_at)
-        keep = self.stream - int(self.link.backlog) - int(self.link.queue_bytes)
+        keep = self.stream - int(self.link.streams * self.link.socket) - int(self.link.queue_bytes)
         old = self.curve.segments[self.curve.segment_of(keep) :].copy()
         old.at += self.shift
         self.shift = 0.0

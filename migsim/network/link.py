@@ -21,6 +21,10 @@ _LOCAL_ROUND_TRIP = 1e-3  # up to which a path is taken for a LAN
 # Linux lets a connection keep about a millisecond of its rate in the interface's own queues ("TCP
 # small queues": tcp_limit_output_bytes, sk_pacing_shift) and refills them as they drain: half.
 _LOCAL_QUEUE_SECONDS = 0.5e-3
+_SEND_LIMIT = 4 * MIB  # the last number of Linux's tcp_wmem
+# Linux lets the send buffer grow to twice the window, counted in packets of 2,304 bytes
+# (tcp_sndbuf_expand); measured: 972,288 bytes for a widest window of 211 packets.
+_SOCKET_GROWTH = 4608
 _IN_PRODUCTS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*bdp\s*")
 
 Congestion = Literal["cubic", "bbr", "reno", "none"]
@@ -58,8 +62,9 @@ class Link:
         congestion: ``cubic`` (Linux's default, RFC 9438), ``bbr`` (version 1), ``reno``, or
             ``none``: the plain rate, with neither windows nor losses.
         streams: parallel connections, as QEMU's multifd channels.
-        send_buffer, receive_buffer: the most that a socket's memory grows to (the last numbers of
-            Linux's tcp_wmem and tcp_rmem).
+        send_buffer: memory of the sender's socket. By default Linux's, which grows with the window
+            up to 4 MiB; a size stands for so much, whatever the window.
+        receive_buffer: the most that the receiver's memory grows to. Linux's default is 6 MiB.
         send_share, receive_share: the part of that memory that holds payload; the rest is Linux's
             bookkeeping for each packet. 1 where a source gives the payload itself.
         send_refill: the part of a full send buffer that has to be acknowledged before the writer
@@ -91,7 +96,7 @@ class Link:
     queue: str | None = None
     congestion: Congestion = "cubic"
     streams: int = 1
-    send_buffer: Bytes = 4 * MIB
+    send_buffer: Bytes | None = None
     receive_buffer: Bytes = 6 * MIB
     send_share: Fraction = 0.943
     receive_share: Fraction = 0.65
@@ -171,23 +176,34 @@ class Link:
         return self.rate * self.segment / self.packet
 
     @property
+    def _sent(self) -> float:
+        """Payload bytes that a connection's full send buffer holds."""
+        return self.send_share * (_SEND_LIMIT if self.send_buffer is None else self.send_buffer)
+
+    @property
     def buffer(self) -> float:
         """Payload bytes that one connection can have in flight: what both sockets hold."""
-        return min(self.send_share * self.send_buffer, self.receive_share * self.receive_buffer)
+        return min(self._sent, self.receive_share * self.receive_buffer)
 
     @property
     def refill(self) -> float:
         """Payload bytes that have to be acknowledged before a blocked writer goes on."""
-        payload = self.send_share * self.send_buffer
-        return self.send_refill * payload if payload <= self.buffer else 0.0
+        return self.send_refill * self._sent if self._sent <= self.buffer else 0.0
 
     @property
-    def backlog(self) -> float:
-        """Payload bytes that a busy sender's sockets hold on average, in flight or not."""
-        if self.plain:
-            return 0.0
-        full = self.streams * self.send_share * self.send_buffer
-        return full * (1.0 - self.send_refill / 2.0)  # drained by a refill before it is filled up
+    def socket(self) -> float:
+        """Payload bytes that a busy sender's grown send buffer holds on average, in flight or not.
+
+        It is drained by a refill before it is filled up.
+        """
+        return 0.0 if self.plain else self._sent * (1.0 - self.send_refill / 2.0)
+
+    @property
+    def socket_growth(self) -> float:
+        """Payload bytes that the send buffer holds for each packet of the widest window so far."""
+        if self.send_buffer is not None:
+            return math.inf
+        return _SOCKET_GROWTH * self.send_share * (1.0 - self.send_refill / 2.0)
 
     @property
     def plain(self) -> bool:

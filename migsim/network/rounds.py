@@ -75,6 +75,7 @@ class Rounds:
         path.jitter, path.loss = link.jitter, link.loss
         path.queue, path.patient = link.queue_bytes / link.packet, link.queue_is_local
         path.limit = link.buffer / link.segment
+        path.socket, path.socket_growth = link.socket, link.socket_growth
         path.refill = link.refill / link.segment
         path.control = NONE if link.plain else _CONTROLS[link.congestion]
         path.burst_begins, path.burst_ends = bursts.begins, bursts.ends

@@ -14,7 +14,10 @@ from migsim.network.flow import Flow
 from migsim.network.link import Link
 from migsim.network.rounds import Curve
 
-__all__ = ["BulkTransfer", "bulk_transfer"]
+__all__ = ["REPLY_BYTES", "BulkTransfer", "bulk_transfer"]
+
+REPLY_BYTES = 4096
+"""What a small request asks for: a page."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class BulkTransfer:
     """What a receiver sees of a transfer; time starts with the connection's first packet.
 
     Attributes:
+        link: the path.
         seconds: how long it took, or was given.
         bytes: payload bytes received, in order, by then.
         at, received: the received bytes as a piecewise linear function of time.
-        window_at, window, queue: payload bytes in flight, and those of them that stand in the
-            bottleneck's queue, each from a time on.
+        window_at, window, queue, backlog: payload bytes in flight, those of them that stand in the
+            bottleneck's queue, and all that the sockets hold, each from a time on.
     """
 
+    link: Link
     seconds: float
     bytes: int
     at: Floats
@@ -36,6 +41,7 @@ class BulkTransfer:
     window_at: Floats
     window: Floats
     queue: Floats
+    backlog: Floats
 
     @property
     def mean_rate(self) -> float:
@@ -61,19 +67,54 @@ class BulkTransfer:
         reached = np.flatnonzero(self.rates(times) >= rate)
         return float(times[reached[0] + 1]) if reached.size else math.inf
 
-    def series(self, samples: int = 100) -> list[dict[str, float]]:
-        """Return rate, window and queue over equal intervals, as rows of plain numbers."""
+    def reply_seconds(self, asked: Floats, *, behind_bulk: bool = False) -> Floats:
+        """Return how long the receiver waits for a page that it asks for; NaN if beyond the end.
+
+        The request takes half a round trip. The page has a connection of its own and waits in the
+        bottleneck's queue only; or, ``behind_bulk``, it goes through the same socket and waits for
+        all that the sender has written to it before.
+        """
+        link, trip = self.link, self.link.rtt
+        arrives = asked + trip / 2  # at the sender
+        at_once = arrives + trip / 2
+        queue = self._noted(self.queue, arrives)
+        ahead = self.received_at(at_once) + queue
+        if behind_bulk:
+            acknowledged = self.received_at(arrives - trip / 2)
+            ahead = np.maximum(ahead, acknowledged + self._noted(self.backlog, arrives))
+        gone = np.interp(ahead, self.received, self.at, right=np.nan)
+        free = (queue == 0) & (not behind_bulk)
+        own = (REPLY_BYTES + link.message_header) / link.goodput
+        waited: Floats = np.where(free, at_once, np.maximum(gone, at_once)) + own - asked
+        return waited
+
+    def _noted(self, values: Floats, times: Floats) -> Floats:
+        """Return the value of each segment of the curve that ``times`` lie in."""
+        found = np.searchsorted(self.window_at, times, side="right") - 1
+        return np.asarray(values[np.maximum(0, found)])
+
+    def series(self, samples: int = 100) -> list[dict[str, float | None]]:
+        """Return rate, window, queue and waits over equal intervals, as rows of plain numbers.
+
+        ``reply`` and ``reply_behind_bulk`` are `reply_seconds`, None near the end.
+        """
         if not 0 < self.seconds < math.inf:
             return []
         times = np.linspace(0.0, self.seconds, samples + 1)
         middle = (times[1:] + times[:-1]) / 2
-        found = np.maximum(0, np.searchsorted(self.window_at, middle, side="right") - 1)
+        columns = {
+            "seconds": times[1:],
+            "rate": self.rates(times),
+            "window": self._noted(self.window, middle),
+            "queue": self._noted(self.queue, middle),
+            "reply": self.reply_seconds(middle),
+            "reply_behind_bulk": self.reply_seconds(middle, behind_bulk=True),
+        }
         return [
-            {"seconds": float(a), "rate": float(b), "window": float(c), "queue": float(d)}
-            for a, b, c, d in zip(
-                times[1:], self.rates(times), self.window[found], self.queue[found], strict=True
-            )
-        ]
+            {name: None if math.isnan(values[k]) else float(values[k])
+             for name, values in columns.items()}
+            for k in range(samples)
+        ]  # fmt: skip
 
 
 def bulk_transfer(
@@ -111,7 +152,7 @@ def bulk_transfer(
         done = int(np.searchsorted(amounts, last, side="left"))
         seconds = float(times[min(done, times.size - 1)])
         received = int(min(last, amounts[-1]))
-    return BulkTransfer(
-        seconds, received, times, amounts, at,
-        curve.window.astype(np.float64), curve.queue.astype(np.float64),
-    )  # fmt: skip
+    window, queue, backlog = (
+        curve[name].astype(np.float64) for name in ("window", "queue", "backlog")
+    )
+    return BulkTransfer(link, seconds, received, times, amounts, at, window, queue, backlog)
