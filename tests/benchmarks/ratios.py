@@ -19,6 +19,8 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 
 from cases import LARGE, Case, postcopy, replay  # noqa: E402
 
+from migsim import Link  # noqa: E402
+from migsim.network import Flow  # noqa: E402
 from migsim.units import GIB  # noqa: E402
 
 RUNS = 5
@@ -93,8 +95,20 @@ def print_memory() -> None:
     print_line("  of the same in NumPy", f"{rival - bare:+.0f} MiB")
 
 
+def print_transfers() -> None:
+    for name, link in {
+        "64 GiB over 10 Gbit/s, 100 ms, loss 1e-5": Link(rate=1.25e9, rtt=0.1, loss=1e-5),
+        "64 GiB over 10 Gbit/s, 100 us, CUBIC": Link(rate=1.25e9, rtt=1e-4),
+        "64 GiB over 10 Gbit/s, 100 us, BBR": Link(rate=1.25e9, rtt=1e-4, congestion="bbr"),
+    }.items():
+        Flow(link, 0.0).transmit(0.0, 10**6)
+        (took,) = best(lambda link=link: Flow(link, 0.0).transmit(0.0, 64 * GIB))
+        print_line(name, f"{1e3 * took:.1f} ms", "less than 50 ms")
+
+
 def main() -> None:
     print_replay()
+    print_transfers()
     print_precopy()
     (took,) = best(postcopy)
     print_line("post-copy of 16 GiB, 100 000 writes/s in 4 GiB, 10 Gbit/s", f"{took:.3f} s")
