@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,10 +99,11 @@ class Destination:
         state.anchor_real = self._resumes_at
         state.anchor_guest = guest.clock.anchor_guest
         state.busy_since = self._flow.ready
-        state.idle_limit = math.inf if self._flow.shifts_freely else 0.0
+        state.restarts = not self._flow.shifts_freely
         state.round_trip = link.rtt
-        state.half_trip = link.rtt / 2
-        state.request_delay = link.rtt / 2 + (REQUEST_BYTES + link.packet_overhead) / link.rate
+        one_way = link.one_way
+        state.half_trip = one_way
+        state.request_delay = one_way + (REQUEST_BYTES + link.packet_overhead) / link.rate
         state.fault_seconds = vm.fault_seconds
         state.page_bytes = vm.page_size
         state.header_bytes = link.message_header

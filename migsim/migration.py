@@ -274,7 +274,7 @@ class Migration:
             left = self._flow.transmit(self._now, size)
         except ConnectionLost as error:
             self._connection_lost(error)
-        switch.resumes_at = left + self.link.rtt / 2 + self.vm.resume_seconds
+        switch.resumes_at = left + self.link.one_way + self.vm.resume_seconds
         self._advance(left if lacking else switch.resumes_at)
         self._guest.clock.settle(self._now)
         self._destination = Destination(
@@ -370,6 +370,8 @@ class Migration:
         The guest runs on meanwhile; a hypervisor connects before it stops anything.
         """
         self._advance(self._flow.ready)
+        if self._flow.dead:
+            raise GaveUp(f"there was no connection within {self._now:g} s: the link is down")
 
     def close(self) -> Ledger:
         """Return what was measured, after the last act: `migsim.run` calls it, no algorithm does.

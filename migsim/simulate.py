@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import traceback
 from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ def run(task: Task) -> Result:
 def migrate(
     algorithm: str | Callable[..., Any],
     workload: str | Callable[..., Any] = "uniform",
-    link: str = "gigabit",
+    link: str | Link = "gigabit",
     *,
     memory: int | str | None = None,
     seed: int = 0,
@@ -67,8 +68,11 @@ def migrate(
 ) -> Outcome:
     """Simulate one migration and return its outcome; algorithm and workload may be functions.
 
-    Arguments as in `Task`, numbers or texts with units. Raises `InputError`.
+    Arguments as in `Task`, numbers or texts with units; ``link`` may be a `Link` of one's own, such
+    as a path of several (`migsim.network.compose`). Raises `InputError`.
     """
+    if isinstance(link, Link):
+        link, link_args = "custom", dataclasses.asdict(link) | dict(link_args or {})
     task = Task(
         algorithm=algorithm,
         workload=workload,

@@ -24,8 +24,8 @@ LAYERS = [
     ["simulate", "store"],
     ["collect", "experiment"],
     ["__init__"],
-    ["cli"],
     ["validate"],
+    ["cli"],
     ["__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -405,7 +405,7 @@ BAD = {
     "share beyond 1": ([*MIGRATE, "-w", "read_fraction=1.5"], "expected a fraction from 0 to 1"),
     "link without a rate": ([*MIGRATE, "--link", "custom"], "'rate' has no default"),
     "link of rate 0": ([*MIGRATE, "-l", "rate=0"], "expected more than 0"),
-    "endless round trip": ([*MIGRATE, "-l", "rtt=inf"], "expected a finite time"),
+    "endless round trip": ([*MIGRATE, "-l", "rtt=inf"], "expected 0 to 1,000 seconds"),
     "no processor": ([*MIGRATE, "-v", "vcpus=0"], "expected 1 to 4096"),
     "odd page size": ([*MIGRATE, "-v", "page_size=5000"], "a power of two"),
     "seed with a point": ([*MIGRATE, "--seed", "1.5"], "'1.5' is not a valid integer"),

@@ -35,7 +35,7 @@ def test_headers() -> None:
     plain = link()
     assert (plain.segment, plain.packet) == (1448, 1538)
     for name, wire, segment in [
-        ("vlan", 1542, 1448), ("vxlan", 1538, 1398), ("ipsec", 1538, 1392),
+        ("vlan", 1542, 1448), ("vxlan", 1538, 1398), ("ipsec", 1538, 1394),
         ("vlan,vxlan", 1542, 1398),
     ]:  # fmt: skip
         tunnel = link(encapsulation=name)
@@ -111,20 +111,24 @@ def test_outages_cut_the_trace() -> None:
         ({"queue": "4G"}, "queue: got '4G', expected a size"),
         ({"congestion": "vegas"}, "congestion is vegas, expected cubic, bbr, reno or none"),
         ({"streams": 0}, "streams is 0, expected 1 to 1,024"),
-        ({"loss": 1.0}, "loss is 1.0, expected less than 1"),
+        ({"loss": 1.0}, "loss is 1.0, expected 0 to 0.99"),
         ({"burst_loss": "1:1:1:1"}, "expected MEAN:LENGTH:INSIDE"),
         ({"burst_loss": "60%"}, "expected MEAN:LENGTH:INSIDE"),
         ({"trace": "no/such.csv"}, "no such file"),
         ({"trace": "step(at=1s)"}, "step needs to"),
         ({"trace": "stepp(at=1s)"}, "did you mean 'step'"),
         ({"trace": "diurnal(lw=1%)"}, "did you mean 'low'"),
-        ({"trace": "cellular(every=0s)"}, "more than 0"),
+        ({"trace": "cellular(every=0s)"}, "expected times of at least 0.001 s"),
+        ({"trace": "step(at=1s, to=2Gbit/s)"}, "2 Gbit/s exceeds the link's rate"),
+        ({"outages": "inf+2s"}, "write START+LENGTH"),
+        ({"send_share": 5}, "send_share is 5, expected 0.01 to 1"),
+        ({"background_flows": 1, "congestion": "bbr"}, "expected cubic or reno"),
         ({"outages": "10s"}, "START+LENGTH"),
         ({"outages": "10s+5s,12s+1s"}, "before the one before has ended"),
-        ({"background": 125e6}, "takes all of the rate"),
+        ({"background": 125e6}, "background is 125000000.0, expected less than the rate"),
         ({"encapsulation": "vxlna"}, "did you mean 'vxlan'"),
         ({"encapsulation": "tls,tls"}, "given twice"),
-        ({"send_buffer": 100}, "must hold a segment"),
+        ({"send_buffer": 100}, "send_buffer holds 94 bytes of payload"),
         ({"jitter": math.inf}, "jitter is inf"),
         ({"mtu": 100}, "mtu is 100"),
     ],

@@ -200,7 +200,7 @@ def test_tasks_are_values() -> None:
         ({"link_args": {"rate": 0}}, "link: rate is 0"),
         ({"link_args": {"rtt": "inf"}}, "link: rtt is inf"),
         ({"link_args": {"mtu": 100}}, "link: mtu is 100"),
-        ({"link_args": {"initial_window": 0}}, "expected at least 1 segment"),
+        ({"link_args": {"initial_window": 0}}, "expected 1 to 10,000 segments"),
         ({"link": "custom"}, "parameter 'rate' has no default"),
         ({"vm_args": {"page_size": "5000B"}}, "expected a power of two from 4 KiB to 1 GiB"),
         ({"vm_args": {"page_size": "2GiB"}}, "expected a power of two"),

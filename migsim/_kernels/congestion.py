@@ -15,6 +15,7 @@ from migsim._types import Record
 __all__ = [
     "BBR",
     "CUBIC",
+    "LEAST_TIMEOUT",
     "NONE",
     "PATH",
     "RENO",
@@ -53,7 +54,7 @@ _BBR_WINDOW_GAIN = 2.0
 _BBR_FILTER = 10  # rounds over which the bandwidth's maximum is taken
 _BBR_PROBE_EVERY = 10.0  # seconds between two looks at the round trip of an empty queue
 _BBR_PROBE_SECONDS = 0.2
-_LEAST_TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
+LEAST_TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
 
 PATH = np.dtype(
     [
@@ -215,7 +216,7 @@ def reduce_window(p: Record, s: Record) -> None:
     s.window = s.threshold
     if s.sent < 4.0:  # too few duplicate acknowledgements for a fast retransmission
         s.window = 1.0
-        s.wakes = p.now + p.duration + _LEAST_TIMEOUT + p.delay
+        s.wakes = p.now + p.duration + LEAST_TIMEOUT + p.delay
 
 
 @jit

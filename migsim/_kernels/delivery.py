@@ -35,7 +35,7 @@ def append_segment(p: Record, at: float, pace: float, curve: Record) -> None:
         if goes_on and at - due <= 2.0 * pace and pace > 0.0 and not p.detail:
             return
         at = max(at, due)
-        if last.bytes == start:  # an empty segment gives way
+        if last.bytes == start and not p.detail:  # an empty segment gives way
             place -= 1
     at -= (exact - start) * pace
     new = curve[place]
@@ -80,17 +80,23 @@ def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record
 
 
 @jit
-def deliver_round(p: Record, s: Record, stop: float, packets: float, lost: float, curve: Record,
-                   fill: float) -> None:  # fmt: skip
+def deliver_round(
+    p: Record, streams: Record, stop: float, packets: float, lost: float, fill: float, curve: Record
+) -> None:
     """Let what our streams have of a round leave from now to ``stop``.
 
-    Of a single stream, what lies behind the first lost packet waits for ``fill`` seconds. With
-    several, a hole keeps only its own stream waiting, and pages go round it.
+    What lies behind the first lost packet, of whichever stream, waits for ``fill`` seconds: the
+    migration's stream goes round the connections in order.
     """
     start, good = p.now, packets - lost
-    if p.own == 1 and lost > 0.0 and p.hold_until <= p.now + p.duration:
-        hole = start + (stop - start) * min(1.0, s.first_loss / max(packets, 1.0))
-        early = min(s.first_loss, good)
+    if lost > 0.0 and p.hold_until <= p.now + p.duration:
+        passed = 1.0
+        for k in range(p.own):
+            s = streams[k]
+            if s.lost > 0.0 and s.sent > 0.0:
+                passed = min(passed, s.first_loss / s.sent)
+        hole = start + (stop - start) * passed
+        early = min(passed * packets, good)
         if hole > start:
             _deliver(p, start, hole, early, curve)
         if p.hold_until <= hole:

@@ -52,7 +52,7 @@ DESTINATION_STATE = np.dtype(
         ("down", "i8"),  # the link is gone for good
         ("queue_segment", "i8"),
         ("busy_since", "f8"),
-        ("idle_limit", "f8"),  # a longer gap than this changes the windows of the sender
+        ("restarts", "i8"),  # a gap begins a new busy period
         ("idle_until", "f8"),  # for `NEED_BUSY_PERIOD`: when the sender has something to send
         ("half_trip", "f8"),  # propagation delay, one way
         ("request_delay", "f8"),  # from a fault to the request's arrival at the source
@@ -402,7 +402,7 @@ def run_destination(
         if status != DONE:
             return status
         waiting = _oldest_request(s, vcpus, todo)
-        if decision - s.ready > s.idle_limit:
+        if s.restarts and decision > s.ready:
             s.idle_until = decision
             return NEED_BUSY_PERIOD
         if s.stream + s.page_bytes + s.header_bytes > s.curve_end:

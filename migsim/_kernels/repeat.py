@@ -58,16 +58,22 @@ def _equal_bbr_rounds(p: Record, streams: Record) -> float:
     They do once they know its rate, until one of them next looks for the shortest round trip.
     """
     known, rests = bbr_busy(p, streams)
-    if p.detail or p.queue < 0.25 * p.capacity * p.delay or rests <= p.now:
+    if p.queue < 0.25 * p.capacity * p.delay or rests <= p.now:
         return 0.0
     duration = p.delay + p.standing / p.capacity
+    served = p.capacity * duration
+    if streams.size == 1:
+        # The second round of the cycle drains the queue of the first: it lasts a quarter longer,
+        # and what it sends at three quarters of the rate leaves a sixteenth of it unused.
+        served *= (7.0 + 1.25 * 0.95) / 8.0
+        duration *= (7.0 + 1.25) / 8.0
     ours = 0.0
     for k in range(streams.size):
         s = streams[k]
-        s.sent = p.capacity * duration * s.bandwidth / known
+        s.sent = served * s.bandwidth / known
         ours += s.bandwidth / known if k < p.own else 0.0
     rounds = min((rests - p.now) / duration, _lossless_rounds(streams))
-    p.window, p.share, p.duration = p.capacity * duration, ours, duration
+    p.window, p.share, p.duration = served, ours, duration
     return 8.0 * np.floor(rounds / 8.0)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from migsim._jit import jit
 from migsim._kernels.congestion import (
     BBR,
+    LEAST_TIMEOUT,
     NONE,
     bbr_learns,
     bbr_sends,
@@ -40,7 +41,6 @@ __all__ = ["UNLIMITED", "open_streams", "pause_streams", "run_rounds"]
 UNLIMITED = 1e18
 """Packets per second that stand for a rate without limit."""
 
-_TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
 _LONGEST_TIMEOUT = 120.0
 _RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_retries2)
 
@@ -87,9 +87,13 @@ def _follow_schedule(p: Record, change_at: Floats, change_to: Floats) -> None:
 
 
 @jit
-def _wait_for_link(p: Record, streams: Record, change_at: Floats, change_to: Floats) -> None:
+def _wait_for_link(
+    p: Record, streams: Record, change_at: Floats, change_to: Floats, curve: Record
+) -> None:
     """Let an outage pass: time-outs double until one falls into a time when the link is up."""
-    timeout = p.delay + _TIMEOUT
+    p.window, p.standing = 0.0, 0.0
+    append_segment(p, p.now, 0.0, curve)
+    timeout = p.delay + LEAST_TIMEOUT
     tries = 0
     while p.rate <= 0.0:
         tries += 1
@@ -102,7 +106,7 @@ def _wait_for_link(p: Record, streams: Record, change_at: Floats, change_to: Flo
             p.now += timeout
             timeout = min(2.0 * timeout, _LONGEST_TIMEOUT)
         _follow_schedule(p, change_at, change_to)
-    p.standing, p.duration = 0.0, 0.0
+    p.duration = 0.0
     if p.held > 0.0:  # what had come behind a hole, which is filled now
         p.hold_until = p.now + p.delay
     for k in range(streams.size):
@@ -186,8 +190,10 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
         lost += min(streams[k].lost, streams[k].sent)
     p.share = ours / total if total > 0.0 else 0.0
     filled = p.now + (total / p.capacity if bursts else p.duration)
-    fill = max(p.duration, streams[0].wakes - p.now)
-    deliver_round(p, streams[0], filled, ours, lost, curve, fill)
+    fill = p.duration
+    for k in range(p.own):
+        fill = max(fill, streams[k].wakes - p.now)
+    deliver_round(p, streams, filled, ours, lost, fill, curve)
     p.now += p.duration
 
 
@@ -212,13 +218,14 @@ def _bbr_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve:
         s.backlog = kept * (s.backlog + s.sent - delivered)
         s.lost = 0.0
         s.first_loss = np.inf
+        s.sent = delivered
         draw_losses(p, s, delivered, random_bits(seed, k))
         if k < p.own:
             ours += delivered
             lost += min(s.lost, delivered)
         bbr_learns(p, s, delivered)
     p.share = ours / served if served > 0.0 else 0.0
-    deliver_round(p, streams[0], p.now + p.duration, ours, lost, curve, p.duration)
+    deliver_round(p, streams, p.now + p.duration, ours, lost, p.duration, curve)
     p.now += p.duration
 
 
@@ -249,7 +256,7 @@ def run_rounds(
         p.rounds += 1
         p.began, p.before, p.repeats = p.now, p.delivered, 1.0
         if p.rate <= 0.0:
-            _wait_for_link(p, streams, change_at, change_to)
+            _wait_for_link(p, streams, change_at, change_to, curve)
             continue
         _look_ahead(p, change_at, change_to)
         change = change_at[p.next_change] if p.next_change < change_at.size else np.inf
@@ -316,11 +323,11 @@ def pause_streams(
         if not acknowledged:
             continue
         left = idle
-        while left > p.delay + _TIMEOUT and s.window > initial:
+        while left > p.delay + LEAST_TIMEOUT and s.window > initial:
             s.threshold = max(s.threshold, 0.75 * s.window)
             s.window = max(initial, 0.5 * s.window)
             s.epoch = -1.0
-            left -= p.delay + _TIMEOUT
+            left -= p.delay + LEAST_TIMEOUT
     if acknowledged and idle > p.delay:  # the others have taken what we left
         for k in range(p.own, streams.size):
             start_competitor(p, streams[k], streams.size - p.own)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from migsim.cli.migrate import pairs
+from migsim.cli.outputs import check_figure
 from migsim.errors import InputError
 from migsim.units import format_rate, format_seconds, format_size, parse
 
@@ -53,8 +55,7 @@ def command(
     if not -(2**63) <= seed < 2**63:
         raise InputError(f"--seed {seed}: expected a 64-bit integer")
     link = _make(name, link_args)
-    if plot is not None and not plot.resolve().parent.is_dir():
-        raise InputError(f"--plot {plot}: there is no such directory")
+    check_figure("--plot", plot)
     if size is not None:
         amount = _quantity("--bytes", size, "size")
         transfer = bulk_transfer(link, size=int(amount), seed=seed)
@@ -69,11 +70,14 @@ def command(
         print(json.dumps({
             "seconds": transfer.seconds,
             "bytes": transfer.bytes,
-            "mean_rate": transfer.mean_rate if transfer.seconds > 0 else None,
+            "mean_rate": transfer.mean_rate,
+            "lost_at": transfer.lost_at,
             "series": transfer.series(),
         }, indent=2))  # fmt: skip
     else:
         _print(link, name, transfer)
+    if transfer.lost_at is not None:
+        sys.exit(1)
 
 
 def _make(name: str, given: tuple[str, ...]) -> Link:
@@ -126,6 +130,10 @@ def _print(link: Link, name: str, transfer: BulkTransfer) -> None:
             )
         )
     print_whole(console, table)
+    if transfer.lost_at is not None:
+        console.print(
+            f"the connection was lost: the sender gave up at {format_seconds(transfer.lost_at)}"
+        )
     console.print(
         f"{format_size(transfer.bytes)} in {format_seconds(transfer.seconds)}: "
         f"{format_rate(transfer.mean_rate)} of payload, {format_rate(link.goodput)} at full rate"

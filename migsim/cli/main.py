@@ -18,7 +18,7 @@ _COMMANDS = {
     "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
     "link": ("migsim.cli.link:command", "Send bulk data over a link: rate, window, queue."),
-    "validate": ("migsim.validate.cli:validate", "Compare models with measurements."),
+    "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
     "list": ("migsim.cli.listing:command", "List algorithms, workloads, links or experiments."),
     "trace": (
         "migsim.trace.cli:trace",

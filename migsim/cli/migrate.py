@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migsim.cli.outputs import check_file
 from migsim.errors import InputError
 from migsim.units import format_rate, format_seconds, format_size
 
@@ -46,7 +47,11 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
 )
 @click.option("--memory", metavar="SIZE", help="Guest memory, such as 4GiB (the default).")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Chooses the guest's behaviour."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Chooses the guest's behaviour and which packets are lost.",
 )
 @click.option(
     "-a", "algorithm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the algorithm."
@@ -93,8 +98,7 @@ def command(
         link_args=pairs("-l", link_args),
         vm_args=pairs("-v", vm_args),
     ).resolve()
-    if timeline is not None and not timeline.resolve().parent.is_dir():
-        raise InputError(f"--timeline {timeline}: there is no such directory")
+    check_file("--timeline", timeline)
     load_kernels(task)
     started = time.perf_counter()
     outcome = execute(task)

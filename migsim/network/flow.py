@@ -25,11 +25,12 @@ _TIMED_PIECE = 0.25  # seconds of a piece where the link changes over time
 
 @dataclass
 class Flow:
-    """A connection between the two hosts, opened by a handshake of one round trip.
+    """A connection between the two hosts, opened by a handshake.
 
     Attributes:
         link: the path.
-        ready: when the sender has put its last byte on the wire.
+        ready: when the sender has put its last byte on the wire; at first, when the connection
+            stands.
         seed: chooses which packets are lost.
         stream: bytes sent in this busy period; a period ends where the sender has nothing to send.
         segment: the part of the curve that ``stream`` lies in.
@@ -51,7 +52,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         self._rounds = Rounds(self.link, self.seed)
-        self._begin_period(self.ready + self.link.rtt)  # SYN, SYN-ACK; data goes with the final ACK
+        self._begin_period(self._rounds.connect(self.ready))
 
     def copy(self) -> Flow:
         """Return an independent flow in the same state."""
@@ -63,6 +64,16 @@ class Flow:
     def carried(self) -> int:
         """Stream bytes that the link has carried so far."""
         return self.finished + self.stream
+
+    @property
+    def dead(self) -> bool:
+        """Whether the connection has timed out, or has never stood."""
+        return self._rounds.dead
+
+    @property
+    def lost_at(self) -> float:
+        """When a dead connection was given up."""
+        return self._rounds.now
 
     @property
     def shifts_freely(self) -> bool:
@@ -90,8 +101,11 @@ class Flow:
         """
         self.begin(now)
         if size:
-            self.extend(self.stream + size)
-            self.stream += size
+            end = self.stream + size
+            while self.curve.end < end:
+                self.stream = self.curve.end  # so that what lies far behind is forgotten
+                self._draw()
+            self.stream = end
             self.segment = self.curve.segment_of(self.stream)
             self.ready = max(self.ready, self.curve.departure(self.stream) + self.shift)
         return self.ready

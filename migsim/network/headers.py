@@ -19,9 +19,9 @@ ENCAPSULATIONS: dict[str, tuple[int, int]] = {
     "vlan": (4, 0),  # IEEE 802.1Q
     # Outer IPv4 20, UDP 8, VXLAN 8 and the inner Ethernet header 14 (RFC 7348).
     "vxlan": (0, 50),
-    # Tunnel mode: outer IPv4 20, SPI and sequence number 8, IV 8, padding to four bytes with its
-    # trailer 2 to 5, ICV 16 (RFC 4303, 4106).
-    "ipsec": (0, 56),
+    # Tunnel mode: outer IPv4 20, SPI and sequence number 8, IV 8, ICV 16 (RFC 4303, 4106); the
+    # padding goes by the packet, see `extra_bytes`.
+    "ipsec": (0, 52),
     "tls": (0, 0),  # goes by the record, see `extra_bytes`
 }
 
@@ -45,13 +45,18 @@ def parse_encapsulation(text: str | None) -> tuple[str, ...]:
 def extra_bytes(names: tuple[str, ...], mtu: int) -> tuple[int, float]:
     """Return what encapsulations add to a full packet: outside the MTU, and inside it.
 
-    TLS adds 22 bytes to a record of 16 KiB, which is a fraction of a packet's content.
+    IPsec pads what it encrypts, and two bytes of its own, to a multiple of four. TLS adds 22 bytes
+    to a record of 16 KiB, which is a fraction of a packet's content.
 
     >>> extra_bytes(("vlan", "vxlan"), 1500)
     (4, 50.0)
+    >>> extra_bytes(("ipsec",), 1500), extra_bytes(("ipsec",), 1499)
+    ((0, 54.0), (0, 57.0))
     """
     outside = sum(ENCAPSULATIONS[name][0] for name in names)
     inside = float(sum(ENCAPSULATIONS[name][1] for name in names))
+    if "ipsec" in names:
+        inside += (mtu - ENCAPSULATIONS["ipsec"][1]) % 4 + 2
     if "tls" in names:
         inside += (mtu - TCP_IP - inside) * _TLS_BYTES / (_TLS_RECORD + _TLS_BYTES)
     return outside, inside

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from migsim.errors import InputError
-from migsim.network.headers import TCP_IP, extra_bytes, parse_encapsulation
+from migsim.network.headers import ETHERNET, TCP_IP, extra_bytes, parse_encapsulation
+from migsim.network.loss import Bursts, parse_bursts
 from migsim.network.schedule import Schedule, make_schedule, trace_files
 from migsim.parameters import NamesFiles
 from migsim.units import KIB, MIB, ByteRate, Bytes, Fraction, Seconds, parse
 
-__all__ = ["PRESETS", "Bursts", "Congestion", "Link"]
+__all__ = ["PRESETS", "Congestion", "Link"]
 
 _GBIT = 125e6
 _LEAST_QUEUE = 256 * KIB
@@ -27,21 +28,23 @@ _SEND_LIMIT = 4 * MIB  # the last number of Linux's tcp_wmem
 _SOCKET_GROWTH = 4608
 _IN_PRODUCTS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*bdp\s*")
 
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "rtt": (0, 1000, " seconds"),
+    "jitter": (0, 1000, " seconds"),
+    "loss": (0, 0.99, ""),
+    "mtu": (576, 65_535, " bytes"),
+    "overhead": (0, 10_000, " bytes"),
+    "page_header": (0, 10_000, " bytes"),
+    "initial_window": (1, 10_000, " segments"),
+    "streams": (1, 1024, ""),
+    "background": (0, math.inf, " bytes per second"),
+    "background_flows": (0, 1024, ""),
+    "send_share": (0.01, 1, ""),
+    "receive_share": (0.01, 1, ""),
+    "send_refill": (0, 0.9, ""),
+}
+
 Congestion = Literal["cubic", "bbr", "reno", "none"]
-
-
-@dataclass(frozen=True)
-class Bursts:
-    """A Gilbert-Elliott channel: chances per packet (Elliott, Bell System Tech. Journal 1963).
-
-    Attributes:
-        begins, ends: that a burst begins, that it ends.
-        inside: that a packet of a burst is lost.
-    """
-
-    begins: float
-    ends: float
-    inside: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ class Link:
     Attributes:
         rate: bytes per second on the wire of its narrowest part, headers included.
         rtt: round-trip time of the idle path.
-        jitter: greatest addition to a round trip.
+        jitter: greatest addition to a round trip, uniform; bulk data draw one for each round trip,
+            small requests meet its mean.
         loss: chance of each packet to be lost, independently.
         burst_loss: loss in bursts on top, ``MEAN[:LENGTH[:INSIDE]]``: the mean share lost, the
             mean packets of a burst (10), the chance of a packet in it to be lost (0.5).
@@ -76,9 +80,10 @@ class Link:
             too.
         encapsulation: what adds to that: any of ``vlan``, ``vxlan``, ``ipsec``, ``tls``, such as
             ``vlan,tls``.
-        trace: the rate over time: a file of lines ``SECONDS,RATE``, or ``step(at=10s,
-            to=500Mbit/s)``, ``diurnal(low=30%)``, ``cellular(low=10%, every=1s)``.
-        background: other traffic of constant rate that does not give way.
+        trace: the rate over time, at most ``rate``: a file of lines ``SECONDS,RATE``, or
+            ``step(at=10s, to=500Mbit/s)``, ``diurnal(low=30%)``, ``cellular(low=10%, every=1s)``.
+        background: other traffic of constant rate that does not give way. Where a trace leaves it
+            no room, we get a hundredth of the rate.
         background_flows: long-lived TCP connections of others through the same bottleneck, with
             our congestion control (cubic or reno) and round trip: they and our streams give way to
             one another.
@@ -102,7 +107,7 @@ class Link:
     receive_share: Fraction = 0.65
     send_refill: Fraction = 1 / 3
     mtu: Bytes = 1500
-    overhead: Bytes = 90
+    overhead: Bytes = ETHERNET + TCP_IP
     encapsulation: str | None = None
     trace: Annotated[str, NamesFiles(trace_files)] | None = None
     background: ByteRate = 0.0
@@ -114,40 +119,29 @@ class Link:
     def __post_init__(self) -> None:
         if not self.rate > 0:
             raise InputError(f"link: rate is {self.rate}, expected more than 0 bytes per second")
-        for name in ("rtt", "jitter"):
+        for name, (least, most, unit) in _RANGES.items():
             value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"link: {name} is {value}, expected a finite time of 0 or more")
-        if self.mtu < 576:
-            raise InputError(f"link: mtu is {self.mtu}, expected at least 576 bytes")
-        if self.initial_window < 1:
+            if not least <= value <= most:
+                raise InputError(f"link: {name} is {value}, expected {least:,} to {most:,}{unit}")
+        if self.congestion not in {"cubic", "bbr", "reno", "none"}:
             raise InputError(
-                f"link: initial_window is {self.initial_window}, expected at least 1 segment"
-            )
-        if not 1 <= self.streams <= 1024:
-            raise InputError(f"link: streams is {self.streams}, expected 1 to 1,024")
-        if not 0 <= self.background_flows <= 1024:
-            raise InputError(
-                f"link: background_flows is {self.background_flows}, expected 0 to 1,024"
+                f"link: congestion is {self.congestion}, expected cubic, bbr, reno or none"
             )
         if self.background_flows and self.congestion not in {"cubic", "reno"}:
             raise InputError(
                 f"link: background_flows with congestion {self.congestion}, expected cubic or "
                 "reno: how others share a path is not modelled"
             )
-        if not self.loss < 1:
-            raise InputError(f"link: loss is {self.loss}, expected less than 1")
-        if self.congestion not in {"cubic", "bbr", "reno", "none"}:
-            raise InputError(
-                f"link: congestion is {self.congestion}, expected cubic, bbr, reno or none"
-            )
         if not self.background < self.rate:
-            raise InputError("link: background takes all of the rate, expected less than it")
-        if self.buffer < self.segment:
             raise InputError(
-                "link: send_buffer and receive_buffer must hold a segment of "
-                f"{self.segment} bytes, expected more than {self.buffer:.0f} bytes of payload"
+                f"link: background is {self.background}, expected less than the rate of {self.rate}"
             )
+        for name, payload in (("send", self._sent), ("receive", self._received)):
+            if payload < self.segment:
+                raise InputError(
+                    f"link: {name}_buffer holds {payload:.0f} bytes of payload ({name}_share), "
+                    f"expected at least a segment of {self.segment}"
+                )
         # What is written as text is read once here, so that a mistake is told at once.
         _ = self.queue_bytes, self.bursts, self.schedule()
 
@@ -181,9 +175,14 @@ class Link:
         return self.send_share * (_SEND_LIMIT if self.send_buffer is None else self.send_buffer)
 
     @property
+    def _received(self) -> float:
+        """Payload bytes that fit into a connection's receive buffer."""
+        return self.receive_share * self.receive_buffer
+
+    @property
     def buffer(self) -> float:
         """Payload bytes that one connection can have in flight: what both sockets hold."""
-        return min(self._sent, self.receive_share * self.receive_buffer)
+        return min(self._sent, self._received)
 
     @property
     def refill(self) -> float:
@@ -208,8 +207,13 @@ class Link:
     @property
     def plain(self) -> bool:
         """Whether bytes leave at the plain rate, without windows, losses and queues."""
-        alone = self.loss == 0 and self.burst_loss is None and self.background_flows == 0
-        return self.congestion == "none" or (self.rtt == 0 and alone)
+        calm = self.loss == 0 and self.burst_loss is None and self.jitter == 0
+        return self.congestion == "none" or (self.rtt == 0 and calm and self.background_flows == 0)
+
+    @property
+    def one_way(self) -> float:
+        """Seconds that a small message takes from host to host, on average."""
+        return (self.rtt + self.jitter / 2.0) / 2.0
 
     @property
     def queue_is_local(self) -> bool:
@@ -240,32 +244,7 @@ class Link:
     @property
     def bursts(self) -> Bursts:
         """The bursty part of the loss; chances of 0 where there is none."""
-        if self.burst_loss is None:
-            return Bursts(0.0, 1.0, 0.0)
-        parts = self.burst_loss.split(":")
-        try:
-            if len(parts) > 3:
-                raise InputError(f"got '{self.burst_loss}'")
-            mean = parse(parts[0], "fraction")
-            length = parse(parts[1], "number") if len(parts) > 1 else 10.0
-            inside = parse(parts[2], "fraction") if len(parts) > 2 else 0.5
-            if not (length >= 1 and 0 <= mean < inside):
-                raise InputError(f"got '{self.burst_loss}'")
-        except InputError as error:
-            raise InputError(
-                f"link: burst_loss: {error}; expected MEAN:LENGTH:INSIDE such as '0.1%:10:50%', "
-                "a length of 1 or more, and a mean below the loss inside a burst"
-            ) from None
-        bad = mean / inside  # share of the packets that meet a burst
-        return Bursts(min(1.0, bad / (1.0 - bad) / length), 1.0 / length, inside)
-
-    @property
-    def retransmission_timeout(self) -> float:
-        """Seconds after which the sender takes silence for loss, and an idle window for too large.
-
-        Linux adds at least 200 ms to the smoothed round trip.
-        """
-        return self.rtt + 0.2
+        return parse_bursts(self.burst_loss)
 
     @property
     def message_header(self) -> int:

@@ -7,6 +7,7 @@ import math
 
 from migsim.errors import InputError
 from migsim.network.link import Link
+from migsim.network.schedule import parse_outages
 
 __all__ = ["compose"]
 
@@ -14,10 +15,11 @@ __all__ = ["compose"]
 def compose(*links: Link) -> Link:
     """Return the path over ``links`` one behind the other, with the transport of the first.
 
-    The narrowest link is the bottleneck, and its queue, trace and other traffic are the path's;
-    delays and outages add up, and a packet gets through if it does on every link. That is exact
-    where one link alone is full. Raises `InputError` where more than one loses packets in bursts,
-    and where another link than the narrowest has a trace or TCP connections of others.
+    The narrowest link is the bottleneck: its queue, trace and other traffic are the path's. Delays
+    add up, the path is down while any link is, a packet gets through if it does on every link, and
+    every tunnel costs its headers all the way. That is exact where one link alone is full. Raises
+    `InputError` where more than one loses packets in bursts, and where another link than the
+    narrowest has a trace or TCP connections of others.
     """
     if not links:
         raise InputError("a path needs at least one link")
@@ -31,7 +33,9 @@ def compose(*links: Link) -> Link:
                 "a path: a link that is not the narrowest has a trace or background_flows, "
                 "expected them at the bottleneck only"
             )
-    outages = [part for link in links if link.outages for part in link.outages.split(",")]
+    tunnels = [part.strip() for link in links for part in (link.encapsulation or "").split(",")]
+    # Only the first link's interface can make the sender wait.
+    is_local = narrowest is first and first.queue_is_local
     return dataclasses.replace(
         first,
         rate=narrowest.rate,
@@ -39,10 +43,31 @@ def compose(*links: Link) -> Link:
         jitter=math.fsum(link.jitter for link in links),
         loss=1.0 - math.prod(1.0 - link.loss for link in links),
         burst_loss=bursts[0] if bursts else None,
-        queue="local" if narrowest.queue_is_local else f"{math.ceil(narrowest.queue_bytes)}B",
+        queue="local" if is_local else f"{math.ceil(_router_queue(narrowest))}B",
         trace=narrowest.trace,
         background=narrowest.background,
         background_flows=narrowest.background_flows,
-        outages=",".join(outages) or None,
+        outages=_any_outage(links),
         mtu=min(link.mtu for link in links),
+        encapsulation=",".join(dict.fromkeys(filter(None, tunnels))) or None,
     )
+
+
+def _router_queue(link: Link) -> float:
+    """Return the queue of a link whose packets come from another link."""
+    return (
+        dataclasses.replace(link, queue="256KiB").queue_bytes
+        if link.queue_is_local
+        else (link.queue_bytes)
+    )
+
+
+def _any_outage(links: tuple[Link, ...]) -> str | None:
+    """Return when at least one of ``links`` is down."""
+    merged: list[tuple[float, float]] = []
+    for begins, ends in sorted(span for link in links for span in parse_outages(link.outages)):
+        if merged and begins <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], ends))
+        else:
+            merged.append((begins, ends))
+    return ",".join(f"{begins!r}s+{ends - begins!r}s" for begins, ends in merged) or None

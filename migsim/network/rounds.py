@@ -23,6 +23,7 @@ __all__ = ["Curve", "Rounds"]
 _CONTROLS = {"none": NONE, "reno": RENO, "cubic": CUBIC, "bbr": BBR}
 _MOST_ROUNDS = 2048  # of one piece of the curve
 _MOST_SEGMENTS = 1024
+_SYN_RETRIES = 6
 _LEAST_DELAY = 20e-6  # what the hosts themselves take, where a link is given without a round trip
 
 
@@ -116,6 +117,22 @@ class Rounds:
         """Keep segments of equal pace apart from now on, for whoever looks at the windows."""
         self.path.detail = 1
 
+    def connect(self, now: float) -> float:
+        """Return when a connection that is asked for ``now`` stands; it is dead if it never does.
+
+        The first packet is sent again after 1, 2, 4 ... seconds while the link is down, six times
+        (Linux's tcp_syn_retries); it is not lost at random.
+        """
+        wait = 1.0
+        for _ in range(_SYN_RETRIES + 1):
+            following = int(np.searchsorted(self._changes.at, now, side="right"))
+            if self._changes.rate[max(0, following - 1)] > 0:
+                return now + self._link.rtt  # SYN, SYN-ACK; data goes with the final ACK
+            now += wait
+            wait *= 2.0
+        self.path.dead = 1
+        return now
+
     def begin_period(self, now: float) -> None:
         """Start to count bytes anew: the sender has data from ``now`` on."""
         path = self.path[0]
@@ -203,5 +220,5 @@ class Rounds:
                 return False
             up = float(changes.at[following + later[0]])
         self._open()
-        self.begin_period(up + self._link.rtt)
-        return True
+        self.begin_period(self.connect(up))
+        return not self.dead

@@ -14,7 +14,7 @@ import numpy as np
 from migsim._kernels.draws import random_unit
 from migsim._types import Floats
 from migsim.errors import InputError, did_you_mean
-from migsim.units import Dimension, parse
+from migsim.units import Dimension, format_rate, parse
 
 __all__ = ["Schedule", "make_schedule", "parse_outages", "read_trace", "trace_files"]
 
@@ -22,6 +22,7 @@ _CALL = re.compile(r"\s*([a-z]+)\s*\((.*)\)\s*")
 _DAILY_SAMPLES = 96
 _PERIODS = 32
 _CELLULAR_DRAWS = 7200
+_LEAST_STEP = 1e-3
 _FUNCTIONS: dict[str, dict[str, tuple[Dimension, float]]] = {
     "step": {"at": ("time", math.nan), "to": ("byte rate", math.nan)},
     "diurnal": {"low": ("fraction", 0.3), "period": ("time", 86_400.0), "peak": ("time", 0.0)},
@@ -44,7 +45,11 @@ def trace_files(text: str) -> list[Path]:
 @functools.cache
 def _read_rows(text: str, _changed: float) -> tuple[tuple[float, float], ...]:
     rows: list[tuple[float, float]] = []
-    for number, line in enumerate(Path(text).read_text().splitlines(), 1):
+    try:
+        lines = Path(text).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"link: trace {text}: cannot read it: {error}") from None
+    for number, line in enumerate(lines, 1):
         cells = [cell.strip() for cell in line.split("#")[0].split(",")]
         if cells == [""] or (number == 1 and cells[0].lower() == "seconds"):
             continue
@@ -116,8 +121,8 @@ def _arguments(text: str, name: str, inside: str) -> Mapping[str, float]:
     missing = [key for key, value in values.items() if math.isnan(value)]
     if missing:
         raise InputError(f"link: trace {text}: {name} needs {' and '.join(missing)}")
-    if min(values.get("period", 1.0), values.get("every", 1.0)) <= 0:
-        raise InputError(f"link: trace {text}: expected a time of more than 0")
+    if min(values.get("period", 1.0), values.get("every", 1.0)) < _LEAST_STEP:
+        raise InputError(f"link: trace {text}: expected times of at least {_LEAST_STEP:g} s")
     return values
 
 
@@ -134,6 +139,8 @@ def parse_outages(text: str | None) -> list[tuple[float, float]]:
             if not plus:
                 raise InputError(f"got '{part}'")
             begins, ends = parse(start, "time"), parse(start, "time") + parse(length, "time")
+            if math.isinf(begins):
+                raise InputError(f"got '{part}'")
         except InputError as error:
             raise InputError(
                 f"link: outages: {error}; write START+LENGTH such as '10s+2s'"
@@ -150,14 +157,23 @@ def make_schedule(
 ) -> Schedule:
     """Return the rate that is left for us over time: the trace less other traffic, 0 in outages.
 
-    Other traffic is of constant rate and does not give way; it leaves us at least a hundredth.
+    Other traffic is of constant rate and does not give way; where it would take all, a hundredth
+    is left for us. Raises `InputError`, also for a trace that exceeds the rate.
     """
     rows = [(0.0, rate)]
     if trace:
         listed = read_trace(trace, rate, seed)
         rows = ([] if listed[0][0] == 0 else rows) + listed
+        highest = max(value for _, value in listed)
+        if highest > rate:
+            raise InputError(
+                f"link: trace {trace}: {format_rate(highest)} exceeds the link's rate, expected at "
+                f"most {format_rate(rate)}"
+            )
     if background:
-        rows = [(at, max(value - background, 0.01 * value)) for at, value in rows]
+        rows = [
+            (at, value - background if value > background else 0.01 * value) for at, value in rows
+        ]
     for begins, ends in parse_outages(outages):
         after = [value for at, value in rows if at <= ends][-1]
         rows = (

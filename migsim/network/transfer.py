@@ -16,6 +16,8 @@ from migsim.network.rounds import Curve
 
 __all__ = ["REPLY_BYTES", "BulkTransfer", "bulk_transfer"]
 
+MOST_SECONDS = 86_400.0
+
 REPLY_BYTES = 4096
 """What a small request asks for: a page."""
 
@@ -28,6 +30,7 @@ class BulkTransfer:
         link: the path.
         seconds: how long it took, or was given.
         bytes: payload bytes received, in order, by then.
+        lost_at: when the sender gave the connection up; None if it did not.
         at, received: the received bytes as a piecewise linear function of time.
         window_at, window, queue, backlog: payload bytes in flight, those of them that stand in the
             bottleneck's queue, and all that the sockets hold, each from a time on.
@@ -36,6 +39,7 @@ class BulkTransfer:
     link: Link
     seconds: float
     bytes: int
+    lost_at: float | None
     at: Floats
     received: Floats
     window_at: Floats
@@ -122,19 +126,30 @@ def bulk_transfer(
 ) -> BulkTransfer:
     """Return a transfer of ``size`` bytes, or one that lasts ``duration`` seconds.
 
-    A transfer whose connection dies ends then. Raises `InputError` unless exactly one is given.
+    A transfer whose connection dies ends when that is noticed. Raises `InputError` unless exactly
+    one is given, for a link of unlimited rate, and for what takes longer than a day.
     """
     if (size is None) == (duration is None):
         raise InputError("a transfer needs either a size or a duration")
-    if (size is not None and size <= 0) or (duration is not None and not 0 < duration < math.inf):
-        raise InputError("a transfer's size or duration must be finite and more than 0")
+    if size is not None and not 0 < size < ENDLESS:
+        raise InputError(f"a transfer of {size} bytes: expected more than 0 and less than 2^62")
+    if duration is not None and not 0 < duration <= MOST_SECONDS:
+        raise InputError(f"a transfer of {duration:g} s: expected more than 0 and at most a day")
+    if math.isinf(link.rate):
+        raise InputError("a transfer over a link of unlimited rate takes no time, expected a rate")
     last, until = size or ENDLESS, math.inf if duration is None else duration
     later = link.rtt / 2  # from the bottleneck's exit to the receiver
     pieces: list[Curve] = []
-    for piece in Flow(link, 0.0, seed).pieces():
+    flow = Flow(link, 0.0, seed)
+    stands = flow.ready
+    for piece in flow.pieces():
         pieces.append(piece)
-        if piece.end >= last or (piece.segments.size and piece.segments.at[-1] + later > until):
+        reached = piece.segments.at[-1] + later if piece.segments.size else 0.0
+        if piece.end >= last or reached > until:
             break
+        if reached > MOST_SECONDS:
+            raise InputError("the transfer takes longer than a day, expected fewer bytes")
+    pieces = pieces or [Curve.at_rest(stands)]
     curve = np.concatenate([piece.segments for piece in pieces]).view(np.recarray)
     at, start, pace = curve.at, curve.bytes.astype(np.float64), curve.pace
     stop = np.minimum(np.append(start[1:], pieces[-1].end), last)
@@ -144,7 +159,7 @@ def bulk_transfer(
         stop = np.where(pace > 0, np.minimum(stop, np.maximum(start, fits)), stop)
     times = np.column_stack([at, at + np.maximum(0.0, stop - start) * pace]).ravel() + later
     amounts = np.column_stack([start, np.maximum(start, stop)]).ravel()
-    times = np.maximum.accumulate(np.concatenate([[0.0, link.rtt + later], times]))
+    times = np.maximum.accumulate(np.concatenate([[0.0, stands + later], times]))
     amounts = np.maximum.accumulate(np.concatenate([[0.0, 0.0], np.minimum(amounts, last)]))
     if duration is not None:
         seconds, received = duration, int(np.interp(duration, times, amounts))
@@ -152,7 +167,13 @@ def bulk_transfer(
         done = int(np.searchsorted(amounts, last, side="left"))
         seconds = float(times[min(done, times.size - 1)])
         received = int(min(last, amounts[-1]))
+    lost_at = flow.lost_at if flow.dead and received < last else math.inf
+    if duration is None and lost_at < math.inf:
+        seconds = lost_at
     window, queue, backlog = (
         curve[name].astype(np.float64) for name in ("window", "queue", "backlog")
     )
-    return BulkTransfer(link, seconds, received, times, amounts, at, window, queue, backlog)
+    return BulkTransfer(
+        link, seconds, received, lost_at if lost_at <= seconds else None,
+        times, amounts, at, window, queue, backlog,
+    )  # fmt: skip

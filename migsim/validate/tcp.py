@@ -15,7 +15,7 @@ import numpy as np
 from migsim._types import Floats
 from migsim.errors import InputError
 from migsim.network.link import Link
-from migsim.network.transfer import bulk_transfer
+from migsim.network.transfer import MOST_SECONDS, bulk_transfer
 from migsim.units import KIB, MIB
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 _FOLDER = Path(__file__).resolve().parent.parent / "data"
 DATA = {
     "in view while the model was made": _FOLDER / "tcp-linux.csv",
-    "measured afterwards": _FOLDER / "tcp-linux-2.csv",
+    "measured later; buffers in view": _FOLDER / "tcp-linux-2.csv",
 }
 SEEDS = 30
 """Transfers with other seeds of which a lossy row's prediction is the mean."""
@@ -41,7 +41,7 @@ SEEDS = 30
 _LARGE_BUFFER = 64 * MIB
 _DEFAULT_SEND_BUFFER, _DEFAULT_RECEIVE_BUFFER = 4 * MIB, 6 * MIB
 _LATER = 5.0  # seconds after which a connection has come to its own
-_LOCAL_ROUND_TRIP = 200e-6  # of the two namespaces themselves, where the link adds nothing
+_NAMESPACES = 200e-6  # of the two namespaces themselves, where the link adds nothing
 
 Kind = Literal["loss-free", "lossy bbr", "lossy cubic", "window-limited", "other buffers"]
 
@@ -90,6 +90,8 @@ class Row:
             return "lossy bbr" if self.congestion == "bbr" else "lossy cubic"
         if self.send_buffer == self.receive_buffer == _LARGE_BUFFER:
             return "loss-free"
+        if self.link.buffer >= self.link.goodput * self.link.rtt + self.link.refill:
+            return "loss-free"
         default = (_DEFAULT_SEND_BUFFER, _DEFAULT_RECEIVE_BUFFER)
         is_default = (self.send_buffer, self.receive_buffer) == default
         return "window-limited" if is_default else "other buffers"
@@ -99,7 +101,7 @@ class Row:
         """The same setting as a link of ours."""
         return Link(
             rate=self.rate_mbps * 1e6 / 8,
-            rtt=max(self.rtt_ms / 1e3, _LOCAL_ROUND_TRIP),
+            rtt=max(self.rtt_ms / 1e3, _NAMESPACES),
             loss=self.loss,
             congestion=self.congestion,
             queue=str(self.queue),
@@ -197,8 +199,10 @@ def _row(cells: dict[str, str]) -> Row:
         later_mbps=float(cells["mean_after5s_mbps"]),
         t90=float(cells["t90_s"]) if cells["t90_s"] else None,
     )
-    if not (row.seconds > _LATER and row.mean_mbps > 0):
-        raise ValueError(f"expected more than {_LATER:g} s and more than 0 Mbit/s")
+    if not _LATER < row.seconds <= MOST_SECONDS:
+        raise ValueError(f"secs is {row.seconds}, expected more than {_LATER:g} and at most a day")
+    if not 0 < row.low_mbps <= row.mean_mbps <= row.high_mbps < math.inf:
+        raise ValueError("expected 0 < min_mbps <= mean_mbps <= max_mbps")
     _ = row.link  # a setting that no link can have is told here
     return row
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migsim.errors import InputError
+from migsim.cli.outputs import check_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +42,7 @@ def tcp(file: Path | None, as_json: bool, plot: Path | None, seeds: int) -> None
     """Compare the model of TCP with Linux over emulated links."""
     from migsim.validate.tcp import DATA, compare, read_rows, shares
 
-    if plot is not None and not plot.resolve().parent.is_dir():
-        raise InputError(f"--plot {plot}: there is no such directory")
+    check_figure("--plot", plot)
     files = DATA if file is None else {str(file): file}
     sets = {name: compare(read_rows(path), seeds) for name, path in files.items()}
     if plot is not None:
@@ -82,18 +81,20 @@ def _print(name: str, found: Sequence[Comparison]) -> None:
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
+    from migsim.units import MIB
     from migsim.validate.tcp import shares
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{name}[/]")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("rate", "rtt", "loss", "control", "limit", "measured", "predicted", "error",
-                 "after 5 s", "predicted", "90 % at", "predicted"):  # fmt: skip
+    for title in ("rate", "rtt", "loss", "control", "buffers", "kind", "measured", "predicted",
+                  "error", "after 5 s", "predicted", "90 % at", "predicted"):  # fmt: skip
         table.add_column(title, justify="right", no_wrap=True)
     for item in found:
         row = item.row
         table.add_row(
-            f"{row.rate_mbps:g}", f"{row.rtt_ms:g} ms", f"{row.loss:g}", row.congestion, row.kind,
+            f"{row.rate_mbps:g}", f"{row.rtt_ms:g} ms", f"{row.loss:g}", row.congestion,
+            f"{row.send_buffer / MIB:g}/{row.receive_buffer / MIB:g} MiB", row.kind,
             f"{row.mean_mbps:.1f}", f"{item.mean_mbps:.1f}",
             f"{item.error:+.1%}{'' if item.within else ' !'}",
             f"{row.later_mbps:.1f}", f"{item.later_mbps:.1f}",
@@ -118,7 +119,14 @@ def _figure(sets: Mapping[str, Sequence[Comparison]]) -> Figure:
     figure = Figure(figsize=(4.6 * len(sets) + 0.4, 5.0), layout="constrained")
     grid = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     markers = ("o", "s", "^", "D", "v")
-    ends = (4.0, 1200.0)
+    seen = [
+        rate
+        for found in sets.values()
+        for item in found
+        for rate in (item.row.low_mbps, item.row.high_mbps, item.mean_mbps)
+        if rate > 0
+    ]
+    ends = (0.7 * min(seen), 1.4 * max(seen))
     for axes, (name, found) in zip(grid, sets.items(), strict=True):
         for k, kind in enumerate(TOLERANCES):
             chosen = [item for item in found if item.row.kind == kind]
@@ -140,7 +148,7 @@ def _figure(sets: Mapping[str, Sequence[Comparison]]) -> Figure:
     handles, titles = grid[0].get_legend_handles_labels()
     figure.legend(
         handles, titles, loc="outside lower center", ncols=3, frameon=False,
-        title="limit (tolerance); bars: least and greatest run",
+        title="kind (tolerance); bars: least and greatest run",
     )  # fmt: skip
     figure.suptitle("TCP: the model against Linux 6.18", fontsize="large", fontweight="bold")
     return figure
