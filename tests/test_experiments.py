@@ -77,8 +77,9 @@ def test_all_tasks_can_run_have_labels_and_differ(name: str, quick: bool) -> Non
     for task, each in zip(tasks, resolved, strict=True):
         assert task.label.strip()
         assert each.make_workload().pages <= each.vm.pages
-    # What is compared at large is met by all algorithms.
-    assert sum(len(tasks) for tasks in comparisons(tasks).values()) > 0.8 * len(tasks)
+    # All algorithms meet the same guests, but for what an experiment varies beside that.
+    beside = [task for task in tasks if ", " in task.label] if name == "distance" else []
+    assert sum(len(met) for met in comparisons(tasks).values()) == len(tasks) - len(beside)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -95,7 +96,8 @@ def test_the_plan_is_followed(name: str) -> None:
     met = [scenario(task) for task in added]
     assert len(set(met)) == len(met) > 0
     assert set(met) <= set(comparisons(one))
-    assert len(met) >= 0.6 * len(comparisons(one))
+    beside = [key for key in comparisons(one) if name == "distance" and "dirties" in str(key[0])]
+    assert len(met) == len(comparisons(one)) - len(beside)
     assert [task for task in more if task not in added] == one
 
 
@@ -153,7 +155,9 @@ def test_tables_hold_a_number_for_every_guest_and_algorithm(ran: Ran) -> None:
     for title, table in tables.items():
         assert title.strip()
         assert isinstance(table, pd.DataFrame)
-        if table.columns[1] == look_of(algorithms[0]).short:
+        if ran.experiment.name == "distance":
+            assert list(table.columns[1:]) == ["0.1 ms", "10 ms", "100 ms"]
+        else:
             assert list(table.columns[1:]) == [look_of(name).short for name in algorithms]
             assert set(table.iloc[:, 0]) == set(ran.results["label"])
         assert np.isfinite(table.iloc[:, 1:].to_numpy(float)).all()
@@ -205,8 +209,11 @@ def test_the_figure_shows_every_measurement_of_every_guest(ran: Ran) -> None:
     algorithms = ran.results["algorithm"].nunique()
     marks = sum(len(axes.containers) for axes in figure.axes)
     panels = len({axes.get_title() for axes in figure.axes} - {""})
-    assert marks > 0
-    assert marks % (algorithms * panels) == 0
+    if ran.experiment.name == "distance":  # one guest: its paths are the rows, its rates panels
+        scenarios = 4 * ran.results["link.rtt"].nunique()
+    else:
+        scenarios = len(ran.results.groupby(["label", "link"]))
+    assert marks == scenarios * algorithms * panels
     for axes in figure.axes:
         assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
 

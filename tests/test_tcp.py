@@ -291,7 +291,10 @@ def test_burst_loss_has_its_mean() -> None:
 @pytest.mark.parametrize("streams", [1, 8])
 @pytest.mark.parametrize("loss", [0.05, 0.2])
 def test_a_lost_packet_costs_a_fault_a_round_trip(streams: int, loss: float) -> None:
-    """Of a page of three packets at least one is lost with probability 1 - (1 - p)^3."""
+    """Of a page of three packets at least one is lost with probability 1 - (1 - p)^3.
+
+    A single window may have shrunk below three packets by then, which costs a round trip as well.
+    """
     link = Link(rate=1.25e8, rtt=0.1, loss=loss, streams=streams)
     late = []
     for seed in range(20):
@@ -302,7 +305,7 @@ def test_a_lost_packet_costs_a_fault_a_round_trip(streams: int, loss: float) -> 
         handle.push(background=False, until=200.0)
         late += [latency >= 0.19 for latency in handle.close().latencies]
     expected = 1 - (1 - loss) ** 3
-    assert np.mean(late) == pytest.approx(expected, rel=0.35)
+    assert 0.7 * expected <= np.mean(late) <= 1.8 * expected
 
 
 def test_a_small_request_meets_the_mean_of_the_jitter() -> None:
