@@ -9,14 +9,12 @@ import numpy as np
 
 from migsim._kernels.destination import (
     DESTINATION_STATE,
-    NEED_BUSY_PERIOD,
-    NEED_CURVE,
     NEED_FLIGHT_ROOM,
     NEED_LATENCY_ROOM,
     VCPU,
     run_destination,
 )
-from migsim._kernels.source import NEED_ACCESSES
+from migsim._kernels.source import NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
 from migsim._types import Floats, Integers, Record
 from migsim.accesses import AccessWindow
 from migsim.errors import ConnectionLost

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import traceback
 from collections.abc import Callable, Mapping
@@ -72,7 +71,7 @@ def migrate(
     as a path of several (`migsim.network.compose`). Raises `InputError`.
     """
     if isinstance(link, Link):
-        link, link_args = "custom", dataclasses.asdict(link) | dict(link_args or {})
+        link, link_args = "custom", {**vars(link), **(link_args or {})}
     task = Task(
         algorithm=algorithm,
         workload=workload,

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from migsim._kernels.source import NEED_ACCESSES, NEED_CURVE, SOURCE_STATE, run_source
+from migsim._kernels.source import (
+    NEED_ACCESSES,
+    NEED_BUSY_PERIOD,
+    NEED_CURVE,
+    SOURCE_STATE,
+    run_source,
+)
 from migsim._types import Integers, Record
 from migsim.codec import RAW, Codec
 from migsim.errors import ConnectionLost
@@ -82,6 +88,13 @@ class Source:
                 flow.curve.segments,
                 self.sent_by_kind,
             )
+            if status == NEED_BUSY_PERIOD:
+                self._store(flow)
+                state.stop_bytes -= flow.stream
+                flow.begin(math.nextafter(flow.ready, math.inf))
+                self._load(flow)
+                state.ready = flow.ready
+                continue
             if status == NEED_CURVE:
                 self._store(flow)
                 try:
@@ -128,6 +141,7 @@ class Source:
         state.access = guest.accesses - guest.window.first
         self._load(flow)
         state.ready = flow.ready if transfer.pages else hold
+        state.most_shift = flow.most_shift
         state.hold = hold
         state.stop_at = transfer.stop_at
         budget = transfer.max_bytes

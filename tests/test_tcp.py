@@ -12,7 +12,7 @@ from helpers import Listed, machine, migration, preset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migsim import InputError, Link, Migration, migrate
+from migsim import Codec, InputError, Link, Migration, migrate
 from migsim.errors import ConnectionLost
 from migsim.network import Flow, bulk_transfer, compose, max_min_shares, round_trip_weight
 from migsim.network.rounds import Rounds
@@ -352,6 +352,79 @@ def test_an_outage_costs_its_time_and_a_back_off() -> None:
     cut = bulk_transfer(Link(rate=125e6, rtt=0.01, outages="3s+2s"), size=10**9)
     # Time-outs of 0.21 s double: 0.21, 0.63, 1.47, 3.15 s after the loss; then slow start.
     assert 3.0 <= cut.seconds - whole.seconds <= 3.6
+
+
+@pytest.mark.parametrize("control", ["none", "cubic"])
+def test_a_slow_encoder_meets_outages_when_they_come(control: Any) -> None:
+    """It lags behind what the link could carry; the link's clock goes on."""
+    link = Link(rate=125e6, rtt=1e-3, congestion=control, outages="3s+20s")
+    handle = migration([], 20_000, link)
+    handle.send(handle.everything)
+    began = handle.now
+    half = Codec("slow", 0.1, 20e6)
+    sent = handle.send(handle.everything, codec=half)
+    assert sent.pages == 20_000
+    encoding = 20_000 * 4096 / 20e6
+    assert began < 3 < began + encoding
+    assert 19.9 <= handle.now - began - encoding <= 27  # the outage, and time-outs that go on
+
+
+def test_a_short_gap_delivers_nothing_in_the_past() -> None:
+    """What does not fit after a step down is lost, and no more than was sent."""
+    link = Link(rate=125e6, rtt=0.02, queue="3000", congestion="reno",
+                trace="step(at=0.2s, to=100Mbit/s)", **LARGE)  # fmt: skip
+    flow = Flow(link, 0.0)
+    flow.transmit(0.0, 5_800_000)
+    assert flow.transmit(0.2, 10**6) >= 0.2 + 10**6 / (12.5e6 * 1448 / 1538)
+    shared = Link(rate=125e6, rtt=0.02, background_flows=8, queue="1bdp")
+    flow = Flow(shared, 0.0)
+    again = flow.transmit(0.0, 1_800_000) + 1e-4
+    assert flow.transmit(again, 3_000_000) >= again + 3_000_000 / shared.goodput
+
+
+@pytest.mark.parametrize("control", ["cubic", "reno", "bbr"])
+@pytest.mark.parametrize("size", [4104, 100_000])
+def test_moments_between_sends_change_little(control: Any, size: int) -> None:
+    link = Link(rate=125e6, rtt=0.1, congestion=control, **LARGE)
+    whole, pieces = Flow(link, 0.0).transmit(0.0, 20_000_000), Flow(link, 0.0)
+    now = 0.0
+    for _ in range(20_000_000 // size):
+        now = pieces.transmit(now, size) + 1e-9
+    assert now == pytest.approx(whole, rel=0.25)
+
+
+@pytest.mark.parametrize("control", ["cubic", "reno", "bbr"])
+@pytest.mark.parametrize("queue", ["0", "0.5bdp", "1500B", "6000B"])
+def test_a_queue_of_hardly_a_packet_still_serves(control: Any, queue: str) -> None:
+    link = Link(rate=1.25e6, rtt=2e-4, queue=queue, congestion=control)
+    assert bulk_transfer(link, duration=30.0).mean_rate >= 0.3 * link.goodput
+
+
+@pytest.mark.parametrize("loss", [1e-17, 1e-9])
+def test_hardly_any_loss_is_none(loss: float) -> None:
+    link = Link(rate=1.25e8, rtt=1e-3, loss=loss)
+    assert bulk_transfer(link, size=10**8).mean_rate >= 0.9 * link.goodput
+
+
+def test_a_full_buffer_is_awaited_only_where_it_limits() -> None:
+    """4 MiB are twice what path and interface hold."""
+    link = Link(rate=1.3e9, rtt=1e-3, send_buffer=4 * 2**20)
+    later = bulk_transfer(link, duration=5.0).rates(np.array([2.0, 5.0]))[0]
+    assert later == pytest.approx(link.goodput, rel=1e-6)
+
+
+def test_bbr_finds_out_that_a_path_has_become_slower_and_faster() -> None:
+    link = Link(rate=1.25e8, rtt=0.05, congestion="bbr", outages="40s+1ms",
+                trace="step(at=10s, to=100Mbit/s)", **LARGE)  # fmt: skip
+    rates = bulk_transfer(link, duration=39.0).rates(np.array([12.0, 39.0]))
+    assert rates[0] == pytest.approx(12.5e6 * 1448 / 1538, rel=0.05)
+
+
+def test_time_outs_double_and_end() -> None:
+    """A burst without end: 0.25, 0.5, ... up to 120 s, sixteen times."""
+    link = Link(rate=1.25e8, rtt=0.05, burst_loss="50%:1e12:99.99%", congestion="reno")
+    found = bulk_transfer(link, duration=3000.0, seed=1)
+    assert found.lost_at is None or found.lost_at > 900
 
 
 @pytest.mark.parametrize("begins", [3.0, 3.04, 3.0999])

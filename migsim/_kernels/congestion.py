@@ -20,8 +20,10 @@ __all__ = [
     "PATH",
     "RENO",
     "STREAM",
+    "awaited_refill",
     "bbr_busy",
     "bbr_learns",
+    "bbr_pauses",
     "bbr_sends",
     "draw_losses",
     "grow",
@@ -45,6 +47,9 @@ _DRAIN = 1
 _PROBE_BANDWIDTH = 2
 _PROBE_RTT = 3
 
+_LEAST_CHANCE = 1e-15  # of what the logarithm of its complement still tells from 0
+_LONGEST_TIMEOUT = 120.0
+_RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_retries2)
 _CUBIC_SCALE = 0.4  # RFC 9438, C
 _CUBIC_BETA = 0.7
 _RENO_BETA = 0.5
@@ -89,6 +94,7 @@ PATH = np.dtype(
         ("due", "f8"),  # when the acknowledgements of those come
         # the round that is being made, or was made last
         ("rounds", "i8"),  # rounds since the record was loaded
+        ("trip", "f8"),  # its round trip without queue, jitter included
         ("capacity", "f8"),  # mean packets per second that the bottleneck serves in it
         ("cut", "f8"),  # when the link goes down in it
         ("standing", "f8"),  # packets in the queue
@@ -109,6 +115,7 @@ STREAM = np.dtype(
         ("widest", "f8"),  # the greatest window so far
         ("threshold", "f8"),
         ("wakes", "f8"),  # after a time-out: when it sends again
+        ("timeouts", "i8"),  # in vain so far
         ("until_loss", "f8"),  # packets to the next random loss
         ("until_switch", "f8"),  # packets until the Gilbert-Elliott channel changes its state
         ("in_burst", "i8"),
@@ -149,7 +156,7 @@ def unit_draw(s: Record, seed: np.uint64) -> float:
 @jit
 def packets_until(chance: float, draw: float) -> float:
     """Return how many packets pass before the next event of the given chance per packet."""
-    if chance <= 0.0:
+    if chance < _LEAST_CHANCE:
         return np.inf
     if chance >= 1.0:
         return 0.0
@@ -203,7 +210,10 @@ def draw_losses(p: Record, s: Record, packets: float, seed: np.uint64) -> None:
 
 @jit
 def reduce_window(p: Record, s: Record) -> None:
-    """Reduce the window after a round with loss; with few packets in flight, time out."""
+    """Reduce the window after a round with loss; time out where all of it was lost.
+
+    Where anything has arrived, Linux recovers without a time-out (RFC 8985).
+    """
     if p.control == CUBIC:
         beta = _CUBIC_BETA
         # Fast convergence (RFC 9438, 4.7): a flow that lost at a lower peak makes room.
@@ -214,9 +224,13 @@ def reduce_window(p: Record, s: Record) -> None:
     s.epoch = -1.0
     s.threshold = max(2.0, min(s.window, p.limit) * beta)
     s.window = s.threshold
-    if s.sent < 4.0:  # too few duplicate acknowledgements for a fast retransmission
-        s.window = 1.0
-        s.wakes = p.now + p.duration + LEAST_TIMEOUT + p.delay
+    if s.lost < s.sent - 0.5:
+        return
+    s.window = 1.0
+    s.wakes = p.now + min((p.delay + LEAST_TIMEOUT) * 2.0**s.timeouts, _LONGEST_TIMEOUT)
+    s.timeouts += 1
+    if s.timeouts > _RETRANSMISSIONS + 1:
+        p.dead = 1
 
 
 @jit
@@ -267,7 +281,7 @@ def grow(p: Record, s: Record) -> None:
 @jit
 def hold_back(p: Record, streams: Record, total: float) -> float:
     """Let a sender whose own interface is the bottleneck fill its queue and no more."""
-    most = p.capacity * p.delay + p.queue - p.used * streams.size
+    most = p.capacity * p.trip + p.queue - p.used * streams.size
     if not p.patient or total <= most:
         return total
     for k in range(streams.size):
@@ -276,12 +290,23 @@ def hold_back(p: Record, streams: Record, total: float) -> float:
 
 
 @jit
+def awaited_refill(p: Record, s: Record) -> float:
+    """Return the packets that a writer waits for whose send buffer limits the stream.
+
+    What the buffer holds beyond what has been sent is there already.
+    """
+    if s.window < p.limit or s.wakes > p.now:
+        return 0.0
+    return max(0.0, p.refill - (p.limit - s.sent - p.used))
+
+
+@jit
 def bbr_sends(p: Record, s: Record) -> float:
     """Return what a BBR stream sends in a round of ``p.duration`` seconds (packets)."""
     # Paced packets leave a round trip behind the refill of the buffer that they come from.
-    limit = p.limit * p.delay / (p.delay + p.refill / p.capacity)
+    limit = p.limit * p.duration / (p.duration + p.refill / p.capacity)
     if s.mode == _STARTUP:
-        return min(s.window, limit)
+        return max(0.0, min(s.window, limit) - p.used)
     if s.mode == _PROBE_RTT:
         return min(4.0 * p.duration / p.delay, 0.5 * p.capacity * p.duration)
     gain = 1.0
@@ -292,15 +317,15 @@ def bbr_sends(p: Record, s: Record) -> float:
     elif s.phase == 1:
         gain = 0.75
     cap = _BBR_WINDOW_GAIN * max(s.bandwidth * p.delay, 4.0)
-    return min(gain * s.bandwidth * p.duration, cap, limit)
+    return max(0.0, min(gain * s.bandwidth * p.duration, min(cap, limit) - p.used))
 
 
 @jit
 def bbr_busy(p: Record, streams: Record) -> tuple[float, float]:
     """Return the rate that BBR's streams know together, and until when they keep the path busy.
 
-    A single stream has to have drained its queue; several overestimate their shares, so that a
-    queue stands. Minus infinity where the path is not busy.
+    A single stream has to have drained its queue; several overestimate their shares a little, so
+    that a queue stands. Minus infinity where the path is not busy.
     """
     known, rests = 0.0, np.inf
     for k in range(streams.size):
@@ -311,6 +336,8 @@ def bbr_busy(p: Record, streams: Record) -> tuple[float, float]:
             rests = -np.inf  # the buffers may limit it
     if (p.standing > 1.0) == (streams.size == 1) or known < (1.0 - 1e-9) * p.capacity:
         rests = -np.inf
+    if known > (1.0 + 1e-9 if streams.size == 1 else 1.5) * p.capacity:
+        rests = -np.inf  # the path has become slower: they have to find out first
     return known, rests
 
 
@@ -352,3 +379,14 @@ def bbr_learns(p: Record, s: Record, delivered: float) -> None:
         if now - s.stamp > _BBR_PROBE_EVERY:
             s.mode = _PROBE_RTT
             s.stamp = now
+
+
+@jit
+def bbr_pauses(s: Record, used: float, span: float, delay: float) -> None:
+    """Learn from a round trip that ended for want of data: it can only show a higher rate."""
+    if used / span > s.bandwidth:
+        s.bandwidth = used / span
+        s.history[s.round % _BBR_FILTER] = s.bandwidth
+    if s.mode == _STARTUP:
+        cap = _BBR_HIGH_GAIN * max(s.bandwidth * delay, 4.0)
+        s.window = min(s.window + used, max(s.window, cap))

@@ -12,7 +12,7 @@ __all__ = ["ENDLESS", "SEGMENTS_A_ROUND", "append_segment", "deliver_round"]
 ENDLESS = 1 << 62
 """Stream bytes that no migration reaches."""
 
-SEGMENTS_A_ROUND = 4
+SEGMENTS_A_ROUND = 6
 """At most so many segments come of one round."""
 
 
@@ -49,6 +49,15 @@ def append_segment(p: Record, at: float, pace: float, curve: Record) -> None:
 
 
 @jit
+def _release(p: Record, at: float, curve: Record) -> None:
+    """Hand over what has waited behind a hole that is filled."""
+    if p.held > 0.0:
+        append_segment(p, at, 0.0, curve)
+        p.delivered += p.held
+        p.held = 0.0
+
+
+@jit
 def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record) -> None:
     """Let packets leave evenly from ``start`` to ``stop``, those behind a hole when it is filled.
 
@@ -66,10 +75,7 @@ def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record
         p.held += part
         packets -= part
         start = p.hold_until
-    if p.held > 0.0:
-        append_segment(p, start, 0.0, curve)
-        p.delivered += p.held
-        p.held = 0.0
+    _release(p, start, curve)
     if packets > 0.0:
         pace = (stop - start) / (packets * p.segment)
         full = 1.0 / (p.capacity * p.segment)
@@ -100,6 +106,7 @@ def deliver_round(
         if hole > start:
             _deliver(p, start, hole, early, curve)
         if p.hold_until <= hole:
+            _release(p, hole, curve)  # the hole before this one is filled
             p.hold_until = hole + fill
         good -= early
         start = hole

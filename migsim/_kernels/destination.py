@@ -14,14 +14,19 @@ import numpy as np
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, next_page, previous_page
 from migsim._kernels.curve import departure, segment_of
-from migsim._kernels.source import DONE, FIRST, NEED_ACCESSES, RESENT
+from migsim._kernels.source import (
+    DONE,
+    FIRST,
+    NEED_ACCESSES,
+    NEED_BUSY_PERIOD,
+    NEED_CURVE,
+    RESENT,
+)
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = [
     "DESTINATION_STATE",
     "FAULTED",
-    "NEED_BUSY_PERIOD",
-    "NEED_CURVE",
     "NEED_FLIGHT_ROOM",
     "NEED_LATENCY_ROOM",
     "VCPU",
@@ -29,10 +34,8 @@ __all__ = [
 ]
 
 # Further things that may be needed, and a further row of `sent_by_kind`, than at the source.
-NEED_FLIGHT_ROOM = 2
-NEED_LATENCY_ROOM = 3
-NEED_BUSY_PERIOD = 4
-NEED_CURVE = 5
+NEED_FLIGHT_ROOM = 4
+NEED_LATENCY_ROOM = 5
 FAULTED = 2
 
 DESTINATION_STATE = np.dtype(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.congestion import BBR, bbr_busy, hold_back, may_grow
+from migsim._kernels.congestion import BBR, awaited_refill, bbr_busy, hold_back, may_grow
 from migsim._types import Record
 
 __all__ = ["equal_rounds", "repeat_round"]
@@ -36,8 +36,9 @@ def _equal_window_rounds(p: Record, streams: Record) -> float:
             return 0.0
         s.sent = min(s.window, p.limit)
         total += s.sent
-        refill += p.refill if s.window >= p.limit else 0.0
     total = hold_back(p, streams, total)
+    for k in range(streams.size):
+        refill += awaited_refill(p, streams[k])
     room = p.capacity * p.delay
     if total > room + p.queue:
         return 0.0

@@ -18,6 +18,7 @@ __all__ = [
     "DONE",
     "FIRST",
     "NEED_ACCESSES",
+    "NEED_BUSY_PERIOD",
     "NEED_CURVE",
     "RESENT",
     "SOURCE_STATE",
@@ -27,6 +28,7 @@ __all__ = [
 DONE = 0
 NEED_ACCESSES = 1
 NEED_CURVE = 2
+NEED_BUSY_PERIOD = 3
 
 # Rows of the two columns (pages, content bytes) of `sent_by_kind`.
 FIRST = 0
@@ -46,6 +48,7 @@ SOURCE_STATE = np.dtype(
         ("stream", "i8"),
         ("segment", "i8"),
         ("shift", "f8"),  # how far the sender has fallen behind the curve
+        ("most_shift", "f8"),  # from which on the curve has to be drawn anew
         ("ready", "f8"),
         ("curve_end", "i8"),  # the byte up to which the curve is known
         # what is to be done
@@ -134,6 +137,9 @@ def run_source(
         tracked = uncleared[chunk] == 0
         if s.skip_redirtied and tracked and log[word] & bit != 0:
             skipped[word] |= bit
+        elif shift > s.most_shift:
+            status = NEED_BUSY_PERIOD
+            break
         elif stream + s.largest > s.curve_end:
             status = NEED_CURVE
             break

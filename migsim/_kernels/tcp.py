@@ -16,7 +16,9 @@ from migsim._kernels.congestion import (
     BBR,
     LEAST_TIMEOUT,
     NONE,
+    awaited_refill,
     bbr_learns,
+    bbr_pauses,
     bbr_sends,
     draw_losses,
     grow,
@@ -59,10 +61,16 @@ def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) 
 
 
 @jit
-def _look_ahead(p: Record, change_at: Floats, change_to: Floats) -> None:
+def _look_ahead(p: Record, streams: Record, change_at: Floats, change_to: Floats) -> None:
     """Find the mean capacity of the coming round, and when the link goes down in it."""
     p.capacity, p.cut = p.rate, np.inf
-    end = p.now + p.delay + p.standing / p.rate
+    window = p.rate * p.trip + p.standing
+    if p.control != BBR:
+        total = 0.0
+        for k in range(streams.size):
+            total += min(streams[k].window, p.limit)
+        window = max(window, total)
+    end = p.now + max(window, 1.0) / p.rate
     k = p.next_change
     if k == change_at.size or change_at[k] >= end:
         return
@@ -113,9 +121,9 @@ def _wait_for_link(
         s = streams[k]
         s.backlog = 0.0
         if p.control != BBR:
-            s.sent = 0.0
+            s.sent, s.lost = 0.0, 0.0
             reduce_window(p, s)
-            s.wakes = 0.0
+            s.wakes, s.timeouts = 0.0, 0
 
 
 @jit
@@ -152,6 +160,8 @@ def _react(p: Record, streams: Record, over: float, total: float, seed: np.uint6
             if hit:
                 s.lost += share
                 s.first_loss = min(s.first_loss, s.sent * (1.0 - over / total))
+        if s.lost < s.sent:
+            s.timeouts = 0
         if s.lost > 0.0:
             reduce_window(p, s)
         elif may_grow(p, s):
@@ -159,7 +169,7 @@ def _react(p: Record, streams: Record, over: float, total: float, seed: np.uint6
 
 
 @jit
-def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve: Record) -> None:
+def _window_round(p: Record, streams: Record, seed: np.uint64, curve: Record) -> None:
     """Make one round of streams that are clocked by their windows (Reno and CUBIC)."""
     total = refill = 0.0
     bursts = True
@@ -171,17 +181,22 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
         if s.wakes <= p.now:
             s.sent = max(0.0, min(s.window, p.limit) - p.used)
             total += s.sent
-            refill += p.refill if s.window >= p.limit else 0.0
             bursts = bursts and s.window < min(s.threshold, p.limit)
     if wakes > p.now:  # all have timed out
         p.now = wakes
         return
     total = hold_back(p, streams, total)
-    p.window = total + p.used * streams.size
-    room = p.capacity * p.delay
-    round_trip = delay if p.due <= p.now else max(p.due - p.now, 0.0)
+    p.window = total
+    for k in range(streams.size):
+        s = streams[k]
+        p.window += min(p.used, s.window)
+        refill += awaited_refill(p, s)
+    room = p.capacity * p.trip
+    round_trip = p.trip if p.due <= p.now else p.due - p.now
     p.duration = max(round_trip + refill / p.capacity, total / p.capacity)
-    over = max(0.0, p.window - room - p.queue) if not p.patient else 0.0
+    # Beside the queue there is a packet in service.
+    over = max(0.0, p.window - room - p.queue - 1.0) if not p.patient else 0.0
+    over = min(over, total)
     p.standing = min(max(0.0, p.window - refill - room), p.queue)
     _react(p, streams, over, max(total, 1.0), seed)
     ours = lost = 0.0
@@ -198,9 +213,10 @@ def _window_round(p: Record, streams: Record, seed: np.uint64, delay: float, cur
 
 
 @jit
-def _bbr_round(p: Record, streams: Record, seed: np.uint64, delay: float, curve: Record) -> None:
+def _bbr_round(p: Record, streams: Record, seed: np.uint64, curve: Record) -> None:
     """Make one round of streams that are paced by their model of the path (BBR)."""
-    p.duration = max(delay + p.standing / p.capacity, 1.0 / p.capacity)
+    round_trip = p.trip if p.due <= p.now else p.due - p.now
+    p.duration = max(round_trip + p.standing / p.capacity, 1.0 / p.capacity)
     total = 0.0
     for k in range(streams.size):
         streams[k].sent = bbr_sends(p, streams[k])
@@ -258,7 +274,10 @@ def run_rounds(
         if p.rate <= 0.0:
             _wait_for_link(p, streams, change_at, change_to, curve)
             continue
-        _look_ahead(p, change_at, change_to)
+        p.trip = p.delay
+        if p.jitter > 0.0:
+            p.trip += p.jitter * unit_draw(p, seed)
+        _look_ahead(p, streams, change_at, change_to)
         change = change_at[p.next_change] if p.next_change < change_at.size else np.inf
         if p.control == NONE:
             p.capacity, p.window, p.share, p.duration = p.rate, p.rate * p.delay, 1.0, p.delay
@@ -278,13 +297,10 @@ def run_rounds(
             p.delivered += equal * p.share * p.window
             p.now += equal * p.duration
             continue
-        delay = p.delay
-        if p.jitter > 0.0:
-            delay += p.jitter * unit_draw(p, seed)
         if p.control == BBR:
-            _bbr_round(p, streams, seed, delay, curve)
+            _bbr_round(p, streams, seed, curve)
         else:
-            _window_round(p, streams, seed, delay, curve)
+            _window_round(p, streams, seed, curve)
         p.now = min(p.now, p.cut)
         p.used, p.due = 0.0, 0.0
 
@@ -313,11 +329,12 @@ def pause_streams(
             continue
         draw_losses(p, s, fresh, random_bits(seed, k))
         if p.control == BBR:
+            if acknowledged and used > 0.0:
+                bbr_pauses(s, used, p.duration, p.delay)
             continue
         if s.lost > 0.0:
-            p.duration = 0.0
             reduce_window(p, s)
-            s.wakes = 0.0
+            s.wakes, s.timeouts = 0.0, 0
         elif acknowledged and s.window < min(s.threshold, p.limit):
             s.window = min(s.window + used, max(s.threshold, s.window))
         if not acknowledged:

@@ -20,6 +20,8 @@ from migsim.network.rounds import Curve, Rounds
 
 __all__ = ["Flow"]
 
+_LEAST_ROUNDS, _MOST_ROUNDS = 16, 2048  # of a piece: short periods need not draw far ahead
+_MOST_SHIFT = 0.01  # seconds that departures may lag where the link changes over time
 _TIMED_PIECE = 0.25  # seconds of a piece where the link changes over time
 
 
@@ -48,6 +50,7 @@ class Flow:
     finished: int = 0
     curve: Curve = field(init=False)
     _rounds: Rounds = field(init=False)  # where the curve ends
+    _piece: int = field(init=False)  # rounds of the next piece
     _snapshot: Rounds = field(init=False)  # where its last piece begins
 
     def __post_init__(self) -> None:
@@ -79,6 +82,11 @@ class Flow:
     def shifts_freely(self) -> bool:
         """Whether a gap between two bytes changes nothing but the times of what follows."""
         return self.link.plain and not self._rounds.changes
+
+    @property
+    def most_shift(self) -> float:
+        """How far departures may fall behind the curve, which knows when the link changes."""
+        return _MOST_SHIFT if self._rounds.changes else math.inf
 
     def begin(self, now: float) -> float:
         """Return when the next byte can leave, given that the sender has data from ``now`` on.
@@ -141,6 +149,7 @@ class Flow:
         self.finished += self.stream
         self.stream, self.segment, self.shift, self.ready = 0, 0, 0.0, now
         self._rounds.begin_period(now)
+        self._piece = _LEAST_ROUNDS
         self._snapshot = self._rounds.copy()
         self.curve = Curve.at_rest(now)
 
@@ -152,7 +161,8 @@ class Flow:
         rounds.slip(self.shift)  # what follows is drawn at the times at which it happens
         self._snapshot = rounds.copy()
         stop_at = rounds.now + _TIMED_PIECE if rounds.changes else math.inf
-        piece = rounds.draw(stop_at=stop_at)
+        piece = rounds.draw(self._piece, stop_at=stop_at)
+        self._piece = min(2 * self._piece, _MOST_ROUNDS)
         keep = self.stream - int(self.link.streams * self.link.socket) - int(self.link.queue_bytes)
         old = self.curve.segments[self.curve.segment_of(keep) :].copy()
         old.at += self.shift

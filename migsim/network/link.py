@@ -61,8 +61,8 @@ class Link:
             mean packets of a burst (10), the chance of a packet in it to be lost (0.5).
         queue: what the bottleneck holds before it drops: a size, or ``2bdp``; or ``local``: the
             bottleneck is the sender's own interface, which makes TCP wait and drops nothing. By
-            default ``local`` up to a round trip of 1 ms, and beyond it one product of rate and
-            round trip, at least 256 KiB.
+            default ``local`` up to a round trip of 1 ms without others' flows, and otherwise one
+            product of rate and round trip, at least 256 KiB.
         congestion: ``cubic`` (Linux's default, RFC 9438), ``bbr`` (version 1), ``reno``, or
             ``none``: the plain rate, with neither windows nor losses.
         streams: parallel connections, as QEMU's multifd channels.
@@ -131,6 +131,11 @@ class Link:
             raise InputError(
                 f"link: background_flows with congestion {self.congestion}, expected cubic or "
                 "reno: how others share a path is not modelled"
+            )
+        if self.background_flows and self.queue_is_local:
+            raise InputError(
+                "link: background_flows with queue local, expected a size: others do not send "
+                "through our interface"
             )
         if not self.background < self.rate:
             raise InputError(
@@ -219,7 +224,7 @@ class Link:
     def queue_is_local(self) -> bool:
         """Whether the queue is that of the sender's own interface."""
         if self.queue is None:
-            return self.rtt <= _LOCAL_ROUND_TRIP
+            return self.rtt <= _LOCAL_ROUND_TRIP and not self.background_flows
         return self.queue.strip() == "local"
 
     @property

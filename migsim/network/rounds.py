@@ -203,6 +203,7 @@ class Rounds:
         used = fresh + float(path.used)
         due = float(path.due) + shift if path.used else began + max(duration, float(path.delay))
         acknowledged = used <= 0.0 or now >= due
+        path.duration = max(duration, float(path.delay))
         pause_streams(
             self.path, self.streams, fresh, used, acknowledged, now - ready,
             float(self._link.initial_window), self._seed,

@@ -121,6 +121,8 @@ def _arguments(text: str, name: str, inside: str) -> Mapping[str, float]:
     missing = [key for key, value in values.items() if math.isnan(value)]
     if missing:
         raise InputError(f"link: trace {text}: {name} needs {' and '.join(missing)}")
+    if not all(map(math.isfinite, values.values())):
+        raise InputError(f"link: trace {text}: expected finite values")
     if min(values.get("period", 1.0), values.get("every", 1.0)) < _LEAST_STEP:
         raise InputError(f"link: trace {text}: expected times of at least {_LEAST_STEP:g} s")
     return values
