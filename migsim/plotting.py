@@ -152,7 +152,14 @@ def _scale(axis: Axis, panel: Panel) -> None:
 
 
 def _error_bar(
-    axes: Axes, x: float, y: float, interval: Interval, look: Look, *, along_x: bool
+    axes: Axes,
+    x: float,
+    y: float,
+    interval: Interval,
+    look: Look,
+    *,
+    along_x: bool,
+    mark: float = 6.0,
 ) -> None:
     reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
     is_bar = look.marker == "|"
@@ -163,7 +170,7 @@ def _error_bar(
         yerr=None if along_x else reach,
         fmt=look.marker,
         color=look.colour,
-        markersize=6,
+        markersize=mark,
         capsize=2,
         markeredgewidth=2.0 if is_bar else 0.5,
         linewidth=1,
@@ -233,17 +240,18 @@ def line_panels(
 ) -> Figure:
     """Return a grid of line plots: a row for each value of ``rows``, a column a measurement.
 
-    Lines are means over the seeds against ``x``, with 95 % bootstrap intervals; they are broken
-    where a value is missing.
+    Lines are means over the seeds against ``x``, whose values are equally far apart, with 95 %
+    bootstrap intervals; they are broken where a value is missing. A column shares its vertical axis. Marks
+    become smaller from algorithm to algorithm, so that equal values do not hide one another.
     """
     from matplotlib.figure import Figure
 
     use_style()
     algorithms = ordered(results["algorithm"].unique())
     names = list(results[rows].unique())
-    size = (3.2 * len(panels) + 0.4, 2.2 * len(names) + 1.0)
+    size = (2.6 * len(panels) + 0.4, 1.9 * len(names) + 1.0)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(names), len(panels), sharex=True, squeeze=False)
+    grid = figure.subplots(len(names), len(panels), sharex=True, sharey="col", squeeze=False)
     for i, name in enumerate(names):
         for j, panel in enumerate(panels):
             axes = grid[i][j]
@@ -266,8 +274,7 @@ def _lines(
     for k, algorithm in enumerate(algorithms):
         chosen = results[results["algorithm"] == algorithm]
         look = look_of(algorithm, algorithms)
-        # A little apart, so that equal values do not hide one another.
-        offset = (k - (len(algorithms) - 1) / 2) * 0.08
+        mark = 8.0 - 4.5 * k / max(1, len(algorithms) - 1)
         means = []
         for place, value in enumerate(places):
             values = chosen[chosen[x] == value][panel.column]
@@ -276,8 +283,8 @@ def _lines(
                 continue
             interval = bootstrap_interval(values * panel.scale)
             means.append(interval.mean)
-            _error_bar(axes, place + offset, interval.mean, interval, look, along_x=False)
-        axes.plot([p + offset for p in range(len(places))], means, color=look.colour, linewidth=1)
+            _error_bar(axes, place, interval.mean, interval, look, along_x=False, mark=mark)
+        axes.plot(range(len(places)), means, color=look.colour, linewidth=1)
     axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
     _scale(axes.yaxis, panel)
 

@@ -281,12 +281,12 @@ def grow(p: Record, s: Record) -> None:
 @jit
 def hold_back(p: Record, streams: Record, total: float) -> float:
     """Let a sender whose own interface is the bottleneck fill its queue and no more."""
-    most = p.capacity * p.trip + p.queue - p.used * streams.size
+    most = max(0.0, p.capacity * p.trip + p.queue - p.used * streams.size)
     if not p.patient or total <= most:
         return total
     for k in range(streams.size):
-        streams[k].sent *= max(0.0, most) / total
-    return max(0.0, most)
+        streams[k].sent *= most / total
+    return most
 
 
 @jit

@@ -62,28 +62,34 @@ def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) 
 
 @jit
 def _look_ahead(p: Record, streams: Record, change_at: Floats, change_to: Floats) -> None:
-    """Find the mean capacity of the coming round, and when the link goes down in it."""
+    """Find the mean capacity of the coming round, and when the link goes down in it.
+
+    The round ends when its round trip is over and its packets, or BBR's queue, are served.
+    """
     p.capacity, p.cut = p.rate, np.inf
-    window = p.rate * p.trip + p.standing
+    packets = p.standing
     if p.control != BBR:
-        total = 0.0
+        packets = 0.0
         for k in range(streams.size):
-            total += min(streams[k].window, p.limit)
-        window = max(window, total)
-    end = p.now + max(window, 1.0) / p.rate
-    k = p.next_change
-    if k == change_at.size or change_at[k] >= end:
-        return
-    served, at, rate = 0.0, p.now, p.rate
-    while k < change_at.size and change_at[k] < end:
+            packets += min(streams[k].window, p.limit)
+    packets = max(packets, 1.0)
+    served, at, rate, k = 0.0, p.now, p.rate, p.next_change
+    while True:
+        stop = max(p.now + p.trip, at + max(0.0, packets - served) / rate)
+        if k == change_at.size or stop <= change_at[k]:
+            break
         served += rate * (change_at[k] - at)
         at, rate = change_at[k], change_to[k]
-        if rate <= 0.0:
-            p.cut = end = at
-            break
         k += 1
-    served += rate * (end - at)
-    p.capacity = served / (end - p.now)
+        if rate <= 0.0:
+            p.cut = at
+            break
+    if k == p.next_change:
+        return
+    if p.cut == np.inf:
+        served += rate * (stop - at)
+        at = stop
+    p.capacity = served / (at - p.now)
 
 
 @jit
