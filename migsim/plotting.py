@@ -241,8 +241,9 @@ def line_panels(
     """Return a grid of line plots: a row for each value of ``rows``, a column a measurement.
 
     Lines are means over the seeds against ``x``, whose values are equally far apart, with 95 %
-    bootstrap intervals; they are broken where a value is missing. A column shares its vertical axis. Marks
-    become smaller from algorithm to algorithm, so that equal values do not hide one another.
+    bootstrap intervals; they are broken where a value is missing. A column shares its vertical
+    axis. Marks become smaller from algorithm to algorithm, so that equal values do not hide one
+    another.
     """
     from matplotlib.figure import Figure
 

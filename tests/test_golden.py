@@ -40,9 +40,13 @@ def test_a_committed_row_over_distance_is_reproduced(
 
 
 def _compare(task: Task, rows: pd.DataFrame) -> None:
-    found = rows[rows["key"] == task.key]
-    assert len(found) == 1, CHANGED
-    row, result = found.iloc[0], run(task).as_dict()
+    link = task.resolve().link
+    same = (rows["label"] == task.label) & (rows["algorithm"] == task.algorithm)
+    same &= rows["seed"] == task.seed
+    for name in ("rate", "rtt", "loss", "streams"):
+        same &= rows[f"link.{name}"].astype(float) == getattr(link, name)
+    assert same.sum() == 1
+    row, result = rows[same].iloc[0], run(task).as_dict()
     changed = {
         name: (row[name], value) for name, value in result.items() if not _same(row[name], value)
     }
