@@ -26,7 +26,13 @@ _ROWS = 20
 @click.command("link")
 @click.option("--link", "name", required=True, metavar="L",
               help="Name of a preset, see 'migsim list links'.")  # fmt: skip
-@click.option("-l", "link_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the link.")
+@click.option(
+    "-l",
+    "link_args",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Parameter of the link, see 'migsim list links'.",
+)
 @click.option("--bytes", "size", metavar="SIZE", help="Transfer so many bytes, such as 1GiB.")
 @click.option("--duration", metavar="TIME", help="Transfer for so long, such as 15s (the default).")
 @click.option("--seed", type=int, default=0, show_default=True,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from typing import TYPE_CHECKING
+
 import click
 
 from migsim.errors import InputError, did_you_mean
 from migsim.parameters import Parameter
 from migsim.units import format_rate, format_seconds, format_size
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["command"]
 
@@ -31,6 +38,9 @@ def command(kind: str | None) -> None:
             console.print(
                 f"{name:{width}}  {summary}" + (f"  [{parameters}]" if parameters else "")
             )
+        if chosen == "links":
+            console.print("\nEvery link has these parameters (-l):")
+            _explain(console)
         if kind is None:
             console.print()
 
@@ -50,10 +60,39 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
     entries = []
     for name in names(singular):  # type: ignore[arg-type]
         plugin = find(singular, name)  # type: ignore[arg-type]
-        shown = " ".join(_show(parameter) for parameter in plugin.parameters)
+        shown = " ".join(_show(each) for each in plugin.parameters if _differs(kind, each))
         summary = plugin.summary.split(". ")[0].rstrip(".").replace("``", "'")
         entries.append((name, summary, shown))
     return entries
+
+
+def _differs(kind: str, parameter: Parameter) -> bool:
+    """Return whether a preset link sets a parameter to something else than all links do."""
+    from migsim.network import Link
+
+    if kind != "links":
+        return True
+    return parameter.required or parameter.default != getattr(Link, parameter.name, None)
+
+
+def _explain(console: Console) -> None:
+    """Print what each parameter of a link means: the text of `Link`."""
+    from rich.table import Table
+
+    from migsim.cli.tables import print_whole
+    from migsim.network import Link
+    from migsim.parameters import read_parameters
+
+    attributes = inspect.cleandoc(Link.__doc__ or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    ([a-z_, ]+): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
+    texts = {name: text for names, text in found for name in names.split(", ")}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=80)
+    for parameter in read_parameters(Link, skip=0):
+        text = " ".join(texts[parameter.name].split()).replace("``", "'")
+        table.add_row(_show(parameter), text)
+    print_whole(console, table)
 
 
 def _show(parameter: Parameter) -> str:
@@ -62,7 +101,10 @@ def _show(parameter: Parameter) -> str:
     if parameter.required:
         return f"{parameter.name}=..."
     if value is None:
-        defaults = {"working_set": "25%", "device_state": "256KiB+9.5kB/vCPU"}
+        defaults = {
+            "working_set": "25%", "device_state": "256KiB+9.5kB/vCPU",
+            "queue": "local|1bdp", "send_buffer": "up to 4MiB",
+        }  # fmt: skip
         return f"{parameter.name}={defaults.get(parameter.name, 'none')}"
     if isinstance(value, int | float) and not isinstance(value, bool):
         if parameter.dimension in {"size", "memory share"}:

@@ -1,4 +1,7 @@
-"""How flows share links: max-min fairness, and what round trips do to TCP's shares."""
+"""How flows share links: max-min fairness, and what round trips do to TCP's shares.
+
+A library for whoever plans several migrations at once; a single one does not need it.
+"""
 
 from __future__ import annotations
 
