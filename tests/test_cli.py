@@ -9,14 +9,14 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import migsim
-from migsim import Task
+from migsim import Link, Task
 from migsim.cli.main import main
 from migsim.registry import names
 from migsim.timeline import Event
@@ -524,7 +524,7 @@ def test_a_folder_in_the_way_of_a_figure_is_told(shell: Shell, tmp_path: Path) -
 def test_a_list_has_one_line_each(shell: Shell, kind: str) -> None:
     ended = shell("list", f"{kind}s")
     assert (ended.status, ended.err) == (0, "")
-    lines = ended.out.splitlines()
+    lines = ended.out.partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in lines] == names(kind)  # type: ignore[arg-type]
     assert all(len(line.split()) > 3 for line in lines)  # a summary each
     everything = shell("list").out.splitlines()
@@ -544,8 +544,17 @@ def test_a_list_shows_parameters_with_defaults_in_units(shell: Shell) -> None:
         assert text in uniform
 
 
+def test_every_parameter_of_a_link_is_explained(shell: Shell) -> None:
+    explained = shell("list", "links").out.partition("(-l):\n")[2].splitlines()
+    for field in fields(Link):
+        (line,) = (line for line in explained if line.startswith(f"{field.name}="))
+        assert len(line.split()) > 3, line
+
+
 @pytest.mark.parametrize("option", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["migrate"], ["run"], ["list"], ["trace"]])
+@pytest.mark.parametrize(
+    "command", [[], ["migrate"], ["run"], ["list"], ["trace"], ["link"], ["validate"]]
+)
 def test_every_command_has_help(shell: Shell, command: list[str], option: str) -> None:
     ended = shell(*command, option)
     assert (ended.status, ended.err) == (0, "")
