@@ -542,6 +542,8 @@ def test_a_path_has_one_bottleneck_that_changes() -> None:
 def test_a_path_is_down_while_any_of_its_links_is() -> None:
     down = [Link(rate=1e8, rtt=0.01, outages=text) for text in ("5s+2s", "1s+1s,6s+3s", "1s+1s")]
     assert parse_outages(compose(*down).outages) == [(1.0, 2.0), (5.0, 9.0)]
+    down.append(Link(rate=1e8, rtt=0.01, outages="8s+inf"))
+    assert parse_outages(compose(*down).outages) == [(1.0, 2.0), (5.0, math.inf)]
 
 
 def test_a_path_can_be_migrated_over() -> None:

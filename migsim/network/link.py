@@ -14,17 +14,18 @@ from migsim.network.schedule import Schedule, make_schedule, trace_files
 from migsim.parameters import NamesFiles
 from migsim.units import KIB, MIB, ByteRate, Bytes, Fraction, Seconds, parse
 
-__all__ = ["PRESETS", "Congestion", "Link"]
+__all__ = ["LEAST_QUEUE", "PRESETS", "Congestion", "Link"]
 
 _GBIT = 125e6
-_LEAST_QUEUE = 256 * KIB
+LEAST_QUEUE = 256 * KIB
+"""Bytes that a router's queue holds at least by default."""
 _LOCAL_ROUND_TRIP = 1e-3  # up to which a path is taken for a LAN
 # Linux lets a connection keep about a millisecond of its rate in the interface's own queues ("TCP
 # small queues": tcp_limit_output_bytes, sk_pacing_shift) and refills them as they drain: half.
 _LOCAL_QUEUE_SECONDS = 0.5e-3
 _SEND_LIMIT = 4 * MIB  # the last number of Linux's tcp_wmem
 # Linux lets the send buffer grow to twice the window, counted in packets of 2,304 bytes
-# (tcp_sndbuf_expand); measured: 972,288 bytes for a widest window of 211 packets.
+# (tcp_sndbuf_expand). `tests/test_tcp.py` compares what a socket then holds with measured ones.
 _SOCKET_GROWTH = 4608
 _IN_PRODUCTS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*bdp\s*")
 
@@ -235,7 +236,7 @@ class Link:
         if self.queue_is_local:
             return rate * _LOCAL_QUEUE_SECONDS
         if self.queue is None:
-            return max(product, _LEAST_QUEUE)
+            return max(product, LEAST_QUEUE)
         multiple = _IN_PRODUCTS.fullmatch(self.queue)
         if multiple:
             return float(multiple[1]) * product

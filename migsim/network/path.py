@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from migsim.errors import InputError
-from migsim.network.link import Link
+from migsim.network.link import LEAST_QUEUE, Link
 from migsim.network.schedule import parse_outages
 
 __all__ = ["compose"]
@@ -54,12 +54,10 @@ def compose(*links: Link) -> Link:
 
 
 def _router_queue(link: Link) -> float:
-    """Return the queue of a link whose packets come from another link."""
-    return (
-        dataclasses.replace(link, queue="256KiB").queue_bytes
-        if link.queue_is_local
-        else (link.queue_bytes)
-    )
+    """Return the queue of a link whose packets come from another link: never its own interface."""
+    if link.queue_is_local:
+        return LEAST_QUEUE
+    return link.queue_bytes
 
 
 def _any_outage(links: tuple[Link, ...]) -> str | None:
@@ -70,4 +68,7 @@ def _any_outage(links: tuple[Link, ...]) -> str | None:
             merged[-1] = (merged[-1][0], max(merged[-1][1], ends))
         else:
             merged.append((begins, ends))
-    return ",".join(f"{begins!r}s+{ends - begins!r}s" for begins, ends in merged) or None
+    lengths = ["inf" if math.isinf(ends) else f"{ends - begins!r}s" for begins, ends in merged]
+    return (
+        ",".join(f"{b!r}s+{length}" for (b, _), length in zip(merged, lengths, strict=True)) or None
+    )
