@@ -264,16 +264,19 @@ class Migration:
         if self.guest_is != "paused":
             raise RuntimeError("resume() while the guest is not paused at the source")
         lacking = self.nothing if missing is None else missing
-        switch, started = self._switch, self._now
-        switch.exposed = self._guest.stale - lacking
+        switch, started, bitmap = self._switch, self._now, 0
         if lacking and announce and len(lacking) < self.vm.pages:
-            switch.bitmap_bytes = -(-self.vm.pages // 8)
-        switch.device_bytes = self.vm.device_bytes
-        size = switch.bitmap_bytes + switch.device_bytes
+            bitmap = -(-self.vm.pages // 8)
+        size = bitmap + self.vm.device_bytes
         try:
             left = self._flow.transmit(self._now, size)
         except ConnectionLost as error:
-            self._connection_lost(error)
+            try:
+                self._connection_lost(error)
+            finally:
+                self._log("resume", started, "paused")
+        switch.bitmap_bytes, switch.device_bytes = bitmap, self.vm.device_bytes
+        switch.exposed = self._guest.stale - lacking
         switch.resumes_at = left + self.link.one_way + self.vm.resume_seconds
         self._advance(left if lacking else switch.resumes_at)
         self._guest.clock.settle(self._now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -447,6 +448,55 @@ def test_a_rate_that_changes_within_a_round_trip_serves_its_mean() -> None:
     possible = shares.sum() * link.segment / link.packet
     got = bulk_transfer(link, duration=60.0).bytes
     assert 0.85 * possible < got <= possible
+
+
+@pytest.mark.parametrize("control", ["cubic", "reno", "bbr"])
+@pytest.mark.parametrize("rtt", [2e-4, 1e-3, 0.07])
+def test_a_dip_carries_no_more_than_its_rate(control: Any, rtt: float, tmp_path: Path) -> None:
+    """What comes after it is no help before."""
+    trace = tmp_path / "dip.csv"
+    trace.write_text("0,125MB/s\n1,125kB/s\n11,125MB/s\n")
+    link = Link(rate=1.25e8, rtt=rtt, congestion=control, trace=str(trace))
+    transfer = bulk_transfer(link, duration=14.0)
+    began, ended = transfer.received_at(np.array([1.2, 11.0]))
+    possible = 9.8 * 125e3 * 1448 / 1538
+    assert 0.4 * possible <= ended - began <= 1.02 * possible + link.queue_bytes
+    if control != "bbr":  # which raises its rate by a quarter every eight round trips
+        assert transfer.rates(np.array([13.0, 14.0]))[0] > 0.2 * min(
+            link.goodput, link.buffer / max(rtt, 1e-9)
+        )
+
+
+@pytest.mark.parametrize("control", ["none", "cubic"])
+def test_an_outage_to_come_does_not_matter_yet(control: Any) -> None:
+    for rtt in (0.0, 1e-3):
+        link = Link(rate=1.25e8, rtt=rtt, congestion=control, outages="0.2s+inf")
+        assert migrate("precopy", "idle", link, memory="1MiB").result.status == "completed"
+
+
+def test_others_may_die_of_time_outs_without_us() -> None:
+    link = Link(rate=1e7, rtt=0.01, loss=0.5, queue="1MB", background_flows=100)
+    for seed in range(3):
+        assert bulk_transfer(link, duration=3000.0, seed=seed).lost_at is None
+
+
+def test_nothing_arrives_while_the_link_is_down() -> None:
+    link = Link(rate=1.25e8, rtt=1e-3, congestion="reno", streams=64, queue="0",
+                outages="0.3s+0.01s,0.4s+.01s")  # fmt: skip
+    for seed in range(20):
+        transfer = bulk_transfer(link, duration=1.0, seed=seed)
+        for began in (0.3, 0.4):
+            arrived = transfer.received_at(began + np.array([0.0006, 0.0104]))
+            assert arrived[1] - arrived[0] <= 2 * link.segment
+
+
+def test_what_has_not_left_is_not_counted(tmp_path: Path) -> None:
+    """The device state is still in the socket when the link goes down for good."""
+    result = migrate("stop_and_copy", "idle", Link(rate=1e6, rtt=1e-3, outages="1.2s+inf"),
+                     memory="1MiB").result  # fmt: skip
+    assert result.status == "gave_up"
+    assert result.sent_device_state == 0
+    assert result.bytes_sent <= 1.2e6
 
 
 def test_a_connection_dies_after_15_retransmissions() -> None:

@@ -49,7 +49,6 @@ _PROBE_RTT = 3
 
 _LEAST_CHANCE = 1e-15  # of what the logarithm of its complement still tells from 0
 _LONGEST_TIMEOUT = 120.0
-_RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_retries2)
 _CUBIC_SCALE = 0.4  # RFC 9438, C
 _CUBIC_BETA = 0.7
 _RENO_BETA = 0.5
@@ -96,6 +95,8 @@ PATH = np.dtype(
         ("rounds", "i8"),  # rounds since the record was loaded
         ("trip", "f8"),  # its round trip without queue, jitter included
         ("capacity", "f8"),  # mean packets per second that the bottleneck serves in it
+        ("turn", "f8"),  # when the rate changes, if that ends the round
+        ("most", "f8"),  # packets that the bottleneck serves until then
         ("cut", "f8"),  # when the link goes down in it
         ("standing", "f8"),  # packets in the queue
         ("window", "f8"),  # packets in flight or queued
@@ -229,8 +230,6 @@ def reduce_window(p: Record, s: Record) -> None:
     s.window = 1.0
     s.wakes = p.now + min((p.delay + LEAST_TIMEOUT) * 2.0**s.timeouts, _LONGEST_TIMEOUT)
     s.timeouts += 1
-    if s.timeouts > _RETRANSMISSIONS + 1:
-        p.dead = 1
 
 
 @jit
@@ -280,9 +279,14 @@ def grow(p: Record, s: Record) -> None:
 
 @jit
 def hold_back(p: Record, streams: Record, total: float) -> float:
-    """Let a sender whose own interface is the bottleneck fill its queue and no more."""
-    most = max(0.0, p.capacity * p.trip + p.queue - p.used * streams.size)
-    if not p.patient or total <= most:
+    """Let no more be sent than the bottleneck serves before its rate changes.
+
+    A sender whose own interface is the bottleneck fills its queue and no more.
+    """
+    most = p.most
+    if p.patient:
+        most = min(most, max(0.0, p.capacity * p.trip + p.queue - p.used * streams.size))
+    if total <= most:
         return total
     for k in range(streams.size):
         streams[k].sent *= most / total

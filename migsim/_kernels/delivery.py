@@ -64,6 +64,8 @@ def _deliver(p: Record, start: float, stop: float, packets: float, curve: Record
     What lies behind a lost packet reaches the application a round trip later, all at once. What
     would leave while the link is down is lost.
     """
+    if start > p.cut:
+        return
     if stop > p.cut:
         packets *= max(0.0, p.cut - start) / (stop - start)
         stop = max(start, p.cut)
@@ -105,7 +107,7 @@ def deliver_round(
         early = min(passed * packets, good)
         if hole > start:
             _deliver(p, start, hole, early, curve)
-        if p.hold_until <= hole:
+        if p.hold_until <= min(hole, p.cut):
             _release(p, hole, curve)  # the hole before this one is filled
             p.hold_until = hole + fill
         good -= early

@@ -64,15 +64,16 @@ def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) 
 def _look_ahead(p: Record, streams: Record, change_at: Floats, change_to: Floats) -> None:
     """Find the mean capacity of the coming round, and when the link goes down in it.
 
-    The round ends when its round trip is over and its packets, or BBR's queue, are served.
+    The round ends when its round trip is over and its packets, or BBR's queue, are served; one that
+    lasts longer than its round trip for that ends at the next change of the rate.
     """
-    p.capacity, p.cut = p.rate, np.inf
+    p.capacity, p.cut, p.turn, p.most = p.rate, np.inf, np.inf, np.inf
     packets = p.standing
     if p.control != BBR:
         packets = 0.0
         for k in range(streams.size):
             packets += min(streams[k].window, p.limit)
-    packets = max(packets, 1.0)
+    packets = max(min(packets, p.rate * p.trip + p.queue + 1.0), 1.0)
     served, at, rate, k = 0.0, p.now, p.rate, p.next_change
     while True:
         stop = max(p.now + p.trip, at + max(0.0, packets - served) / rate)
@@ -84,6 +85,9 @@ def _look_ahead(p: Record, streams: Record, change_at: Floats, change_to: Floats
         if rate <= 0.0:
             p.cut = at
             break
+        if at > p.now + p.trip:
+            p.capacity, p.turn, p.most = served / (at - p.now), at, max(served, 1.0)
+            return
     if k == p.next_change:
         return
     if p.cut == np.inf:
@@ -170,6 +174,8 @@ def _react(p: Record, streams: Record, over: float, total: float, seed: np.uint6
             s.timeouts = 0
         if s.lost > 0.0:
             reduce_window(p, s)
+            if k < p.own and s.timeouts > _RETRANSMISSIONS + 1:
+                p.dead = 1
         elif may_grow(p, s):
             grow(p, s)
 
@@ -223,6 +229,7 @@ def _bbr_round(p: Record, streams: Record, seed: np.uint64, curve: Record) -> No
     """Make one round of streams that are paced by their model of the path (BBR)."""
     round_trip = p.trip if p.due <= p.now else p.due - p.now
     p.duration = max(round_trip + p.standing / p.capacity, 1.0 / p.capacity)
+    p.duration = min(p.duration, p.turn - p.now)
     total = 0.0
     for k in range(streams.size):
         streams[k].sent = bbr_sends(p, streams[k])

@@ -99,6 +99,8 @@ class Flow:
             rounds = self._snapshot.before_round_of(self.stream, drawn=self.curve.end > 0)
             rounds.pause(self.stream, self.ready, self.shift, now)
             self._rounds = rounds
+        else:
+            self._rounds = self._snapshot.copy()  # forget what was drawn ahead
         self._begin_period(now)
         return now
 

@@ -166,6 +166,8 @@ def bulk_transfer(
     else:
         done = int(np.searchsorted(amounts, last, side="left"))
         seconds = float(times[min(done, times.size - 1)])
+        if seconds > MOST_SECONDS:
+            raise InputError("the transfer takes longer than a day, expected fewer bytes")
         received = int(min(last, amounts[-1]))
     lost_at = flow.lost_at if flow.dead and received < last else math.inf
     if duration is None and lost_at < math.inf:

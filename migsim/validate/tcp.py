@@ -203,7 +203,8 @@ def _row(cells: dict[str, str]) -> Row:
         raise ValueError(f"secs is {row.seconds}, expected more than {_LATER:g} and at most a day")
     if not 0 < row.low_mbps <= row.mean_mbps <= row.high_mbps < math.inf:
         raise ValueError("expected 0 < min_mbps <= mean_mbps <= max_mbps")
-    _ = row.link  # a setting that no link can have is told here
+    if row.seconds + row.link.rtt > MOST_SECONDS:  # `link` tells a setting that no link can have
+        raise ValueError("expected at most a day, handshake included")
     return row
 
 
