@@ -68,32 +68,34 @@ def _look_ahead(p: Record, streams: Record, change_at: Floats, change_to: Floats
     lasts longer than its round trip for that ends at the next change of the rate.
     """
     p.capacity, p.cut, p.turn, p.most = p.rate, np.inf, np.inf, np.inf
-    packets = p.standing
+    window = p.standing
     if p.control != BBR:
-        packets = 0.0
+        window = 0.0
         for k in range(streams.size):
-            packets += min(streams[k].window, p.limit)
-    packets = max(min(packets, p.rate * p.trip + p.queue + 1.0), 1.0)
+            window += min(streams[k].window, p.limit)
+    packets = max(min(window, p.rate * p.trip + p.queue + 1.0), 1.0)
     served, at, rate, k = 0.0, p.now, p.rate, p.next_change
-    while True:
+    while p.turn == np.inf and rate > 0.0:
         stop = max(p.now + p.trip, at + max(0.0, packets - served) / rate)
-        if k == change_at.size or stop <= change_at[k]:
+        following = change_at[k] if k < change_at.size else np.inf
+        served += rate * (min(stop, following) - at)
+        at = min(stop, following)
+        if stop <= following:
             break
-        served += rate * (change_at[k] - at)
-        at, rate = change_at[k], change_to[k]
+        rate = change_to[k]
         k += 1
-        if rate <= 0.0:
-            p.cut = at
-            break
         if at > p.now + p.trip:
-            p.capacity, p.turn, p.most = served / (at - p.now), at, max(served, 1.0)
+            p.turn, p.most = at, max(served, 1.0)
+    if k > p.next_change:
+        p.capacity = served / (at - p.now)
+    # A window that overflows the queue lasts longer than what is served of it.
+    end = p.now + max(p.trip, window / p.capacity)
+    k = p.next_change
+    while k < change_at.size and change_at[k] <= end:
+        if change_to[k] <= 0.0:
+            p.cut = change_at[k]
             return
-    if k == p.next_change:
-        return
-    if p.cut == np.inf:
-        served += rate * (stop - at)
-        at = stop
-    p.capacity = served / (at - p.now)
+        k += 1
 
 
 @jit
