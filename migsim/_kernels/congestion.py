@@ -16,6 +16,7 @@ __all__ = [
     "BBR",
     "CUBIC",
     "LEAST_TIMEOUT",
+    "LONGEST_TIMEOUT",
     "NONE",
     "PATH",
     "RENO",
@@ -48,7 +49,7 @@ _PROBE_BANDWIDTH = 2
 _PROBE_RTT = 3
 
 _LEAST_CHANCE = 1e-15  # of what the logarithm of its complement still tells from 0
-_LONGEST_TIMEOUT = 120.0
+LONGEST_TIMEOUT = 120.0
 _CUBIC_SCALE = 0.4  # RFC 9438, C
 _CUBIC_BETA = 0.7
 _RENO_BETA = 0.5
@@ -228,7 +229,7 @@ def reduce_window(p: Record, s: Record) -> None:
     if s.lost < s.sent - 0.5:
         return
     s.window = 1.0
-    s.wakes = p.now + min((p.delay + LEAST_TIMEOUT) * 2.0**s.timeouts, _LONGEST_TIMEOUT)
+    s.wakes = p.now + min((p.delay + LEAST_TIMEOUT) * 2.0**s.timeouts, LONGEST_TIMEOUT)
     s.timeouts += 1
 
 

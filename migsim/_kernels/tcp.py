@@ -15,6 +15,7 @@ from migsim._jit import jit
 from migsim._kernels.congestion import (
     BBR,
     LEAST_TIMEOUT,
+    LONGEST_TIMEOUT,
     NONE,
     awaited_refill,
     bbr_learns,
@@ -43,7 +44,6 @@ __all__ = ["UNLIMITED", "open_streams", "pause_streams", "run_rounds"]
 UNLIMITED = 1e18
 """Packets per second that stand for a rate without limit."""
 
-_LONGEST_TIMEOUT = 120.0
 _RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_retries2)
 
 
@@ -124,7 +124,7 @@ def _wait_for_link(
             return
         else:
             p.now += timeout
-            timeout = min(2.0 * timeout, _LONGEST_TIMEOUT)
+            timeout = min(2.0 * timeout, LONGEST_TIMEOUT)
         _follow_schedule(p, change_at, change_to)
     p.duration = 0.0
     if p.held > 0.0:  # what had come behind a hole, which is filled now

@@ -14,7 +14,7 @@ from migsim.network.schedule import Schedule, make_schedule, trace_files
 from migsim.parameters import NamesFiles
 from migsim.units import KIB, MIB, ByteRate, Bytes, Fraction, Seconds, parse
 
-__all__ = ["LEAST_QUEUE", "PRESETS", "Congestion", "Link"]
+__all__ = ["LEAST_QUEUE", "PRESETS", "SEND_LIMIT", "Congestion", "Link"]
 
 _GBIT = 125e6
 LEAST_QUEUE = 256 * KIB
@@ -23,7 +23,8 @@ _LOCAL_ROUND_TRIP = 1e-3  # up to which a path is taken for a LAN
 # Linux lets a connection keep about a millisecond of its rate in the interface's own queues ("TCP
 # small queues": tcp_limit_output_bytes, sk_pacing_shift) and refills them as they drain: half.
 _LOCAL_QUEUE_SECONDS = 0.5e-3
-_SEND_LIMIT = 4 * MIB  # the last number of Linux's tcp_wmem
+SEND_LIMIT = 4 * MIB
+"""Bytes that Linux's send buffer grows to: the last number of tcp_wmem."""
 # Linux lets the send buffer grow to twice the window, counted in packets of 2,304 bytes
 # (tcp_sndbuf_expand). `tests/test_tcp.py` compares what a socket then holds with measured ones.
 _SOCKET_GROWTH = 4608
@@ -178,7 +179,7 @@ class Link:
     @property
     def _sent(self) -> float:
         """Payload bytes that a connection's full send buffer holds."""
-        return self.send_share * (_SEND_LIMIT if self.send_buffer is None else self.send_buffer)
+        return self.send_share * (SEND_LIMIT if self.send_buffer is None else self.send_buffer)
 
     @property
     def _received(self) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from migsim._types import Floats
 from migsim.errors import InputError
-from migsim.network.link import Link
+from migsim.network.link import SEND_LIMIT, Link
 from migsim.network.transfer import MOST_SECONDS, bulk_transfer
 from migsim.units import KIB, MIB
 
@@ -39,7 +39,6 @@ SEEDS = 30
 """Transfers with other seeds of which a lossy row's prediction is the mean."""
 
 _LARGE_BUFFER = 64 * MIB
-_DEFAULT_SEND_BUFFER, _DEFAULT_RECEIVE_BUFFER = 4 * MIB, 6 * MIB
 _LATER = 5.0  # seconds after which a connection has come to its own
 _NAMESPACES = 200e-6  # of the two namespaces themselves, where the link adds nothing
 
@@ -92,7 +91,7 @@ class Row:
             return "loss-free"
         if self.link.buffer >= self.link.goodput * self.link.rtt + self.link.refill:
             return "loss-free"
-        default = (_DEFAULT_SEND_BUFFER, _DEFAULT_RECEIVE_BUFFER)
+        default = (SEND_LIMIT, Link.receive_buffer)
         is_default = (self.send_buffer, self.receive_buffer) == default
         return "window-limited" if is_default else "other buffers"
 
@@ -180,9 +179,7 @@ def _row(cells: dict[str, str]) -> Row:
     if cells["cc"] not in {"cubic", "bbr"}:
         raise ValueError(f"cc is '{cells['cc']}', expected cubic or bbr")
     send_buffer = int(cells["wmem"])
-    receive_buffer = (
-        _DEFAULT_RECEIVE_BUFFER if send_buffer == _DEFAULT_SEND_BUFFER else _LARGE_BUFFER
-    )
+    receive_buffer = Link.receive_buffer if send_buffer == SEND_LIMIT else _LARGE_BUFFER
     row = Row(
         rate_mbps=float(cells["rate_mbps"]),
         rtt_ms=float(cells["rtt_ms"]),
