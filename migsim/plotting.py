@@ -290,12 +290,13 @@ def _lines(
     _scale(axes.yaxis, panel)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write a figure to a file whose ending names the format. Raises `InputError`."""
     try:
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=dpi)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot write the figure: {error}") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot write figure '{path}': {reason}") from None
 
 
 def transfer_figure(transfer: BulkTransfer, link: Link, name: str) -> Figure:

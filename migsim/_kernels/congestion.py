@@ -49,7 +49,6 @@ _PROBE_BANDWIDTH = 2
 _PROBE_RTT = 3
 
 _LEAST_CHANCE = 1e-15  # of what the logarithm of its complement still tells from 0
-LONGEST_TIMEOUT = 120.0
 _CUBIC_SCALE = 0.4  # RFC 9438, C
 _CUBIC_BETA = 0.7
 _RENO_BETA = 0.5
@@ -60,6 +59,7 @@ _BBR_FILTER = 10  # rounds over which the bandwidth's maximum is taken
 _BBR_PROBE_EVERY = 10.0  # seconds between two looks at the round trip of an empty queue
 _BBR_PROBE_SECONDS = 0.2
 LEAST_TIMEOUT = 0.2  # Linux's least retransmission time-out beyond the round trip
+LONGEST_TIMEOUT = 120.0  # and its longest (TCP_RTO_MAX)
 
 PATH = np.dtype(
     [
@@ -101,8 +101,8 @@ PATH = np.dtype(
         ("cut", "f8"),  # when the link goes down in it
         ("standing", "f8"),  # packets in the queue
         ("window", "f8"),  # packets in flight or queued
-        ("backlog", "f8"),  # stream bytes that our sockets hold
         ("share", "f8"),  # the part of them that is ours
+        ("backlog", "f8"),  # stream bytes that our sockets hold
         ("began", "f8"),
         ("before", "f8"),  # `delivered` at its start
         ("duration", "f8"),
@@ -347,6 +347,12 @@ def bbr_busy(p: Record, streams: Record) -> tuple[float, float]:
 
 
 @jit
+def _startup_cap(s: Record, delay: float) -> float:
+    """Return up to which window a BBR stream grows while it looks for the path's rate."""
+    return _BBR_HIGH_GAIN * max(s.bandwidth * delay, 4.0)
+
+
+@jit
 def bbr_learns(p: Record, s: Record, delivered: float) -> None:
     """Update a BBR stream's model of the path and its mode (Cardwell et al., Queue 2016)."""
     now = p.now + p.duration
@@ -367,7 +373,7 @@ def bbr_learns(p: Record, s: Record, delivered: float) -> None:
             s.full_rounds = 0
         else:
             s.full_rounds += 1
-        cap = _BBR_HIGH_GAIN * max(s.bandwidth * p.delay, 4.0)
+        cap = _startup_cap(s, p.delay)
         # Linux holds the window for the first round of a recovery (packet conservation).
         s.conserving = 1 if s.lost > 0.0 and not s.conserving else 0
         if not s.conserving:
@@ -393,5 +399,4 @@ def bbr_pauses(s: Record, used: float, span: float, delay: float) -> None:
         s.bandwidth = used / span
         s.history[s.round % _BBR_FILTER] = s.bandwidth
     if s.mode == _STARTUP:
-        cap = _BBR_HIGH_GAIN * max(s.bandwidth * delay, 4.0)
-        s.window = min(s.window + used, max(s.window, cap))
+        s.window = min(s.window + used, max(s.window, _startup_cap(s, delay)))

@@ -282,10 +282,7 @@ def _left_at(s: Record, position: int, curve: Record) -> float:
 
 
 @jit
-def _decision_time(
-    s: Record,
-    curve: Record,
-) -> float:
+def _decision_time(s: Record, curve: Record) -> float:
     """Return when the next page is chosen: when the queues ahead of its departure take it.
 
     A page enters the bottleneck's queue once the queue's bytes ahead of it are all that has not

@@ -16,11 +16,11 @@ import numpy as np
 from migsim._kernels.delivery import ENDLESS
 from migsim.errors import ConnectionLost
 from migsim.network.link import Link
-from migsim.network.rounds import Curve, Rounds
+from migsim.network.rounds import MOST_ROUNDS, Curve, Rounds
 
 __all__ = ["Flow"]
 
-_LEAST_ROUNDS, _MOST_ROUNDS = 16, 2048  # of a piece: short periods need not draw far ahead
+_LEAST_ROUNDS = 16  # of a piece: short periods need not draw far ahead
 _MOST_SHIFT = 0.01  # seconds that departures may lag where the link changes over time
 _TIMED_PIECE = 0.25  # seconds of a piece where the link changes over time
 
@@ -50,11 +50,14 @@ class Flow:
     finished: int = 0
     curve: Curve = field(init=False)
     _rounds: Rounds = field(init=False)  # where the curve ends
+    _reach: int = field(init=False)  # bytes behind the last one that somebody may still ask for
     _piece: int = field(init=False)  # rounds of the next piece
     _snapshot: Rounds = field(init=False)  # where its last piece begins
 
     def __post_init__(self) -> None:
-        self._rounds = Rounds(self.link, self.seed)
+        link = self.link
+        self._reach = int(link.streams * link.socket) + int(link.queue_bytes)
+        self._rounds = Rounds(link, self.seed)
         self._begin_period(self._rounds.connect(self.ready))
 
     def copy(self) -> Flow:
@@ -164,8 +167,8 @@ class Flow:
         self._snapshot = rounds.copy()
         stop_at = rounds.now + _TIMED_PIECE if rounds.changes else math.inf
         piece = rounds.draw(self._piece, stop_at=stop_at)
-        self._piece = min(2 * self._piece, _MOST_ROUNDS)
-        keep = self.stream - int(self.link.streams * self.link.socket) - int(self.link.queue_bytes)
+        self._piece = min(2 * self._piece, MOST_ROUNDS)
+        keep = self.stream - self._reach
         old = self.curve.segments[self.curve.segment_of(keep) :].copy()
         old.at += self.shift
         self.shift = 0.0

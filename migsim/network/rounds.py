@@ -18,10 +18,11 @@ from migsim._types import Record
 from migsim.network.link import Link
 from migsim.network.schedule import Schedule
 
-__all__ = ["Curve", "Rounds"]
+__all__ = ["MOST_ROUNDS", "Curve", "Rounds"]
 
 _CONTROLS = {"none": NONE, "reno": RENO, "cubic": CUBIC, "bbr": BBR}
-_MOST_ROUNDS = 2048  # of one piece of the curve
+MOST_ROUNDS = 2048
+"""Rounds of one piece of the curve."""
 _MOST_SEGMENTS = 1024
 _SYN_RETRIES = 6
 _LEAST_DELAY = 20e-6  # what the hosts themselves take, where a link is given without a round trip
@@ -125,8 +126,7 @@ class Rounds:
         """
         wait = 1.0
         for _ in range(_SYN_RETRIES + 1):
-            following = int(np.searchsorted(self._changes.at, now, side="right"))
-            if self._changes.rate[max(0, following - 1)] > 0:
+            if self._changes.rate_at(now) > 0:
                 return now + self._link.rtt  # SYN, SYN-ACK; data goes with the final ACK
             now += wait
             wait *= 2.0
@@ -138,8 +138,7 @@ class Rounds:
         path = self.path[0]
         path.now = now
         path.delivered, path.held, path.hold_until = 0.0, 0.0, 0.0
-        following = int(np.searchsorted(self._changes.at, now, side="right"))
-        path.next_change, path.rate = following, self._changes.rate[max(0, following - 1)]
+        path.next_change, path.rate = self._changes.following(now), self._changes.rate_at(now)
 
     def slip(self, seconds: float) -> None:
         """Let everything that is to come come later."""
@@ -149,7 +148,7 @@ class Rounds:
         path.due += seconds if path.due else 0.0
 
     def draw(
-        self, rounds: int = _MOST_ROUNDS, stop_bytes: int = ENDLESS - 1, stop_at: float = math.inf
+        self, rounds: int = MOST_ROUNDS, stop_bytes: int = ENDLESS - 1, stop_at: float = math.inf
     ) -> Curve:
         """Return the next piece of the curve; ends as `run_rounds` tells."""
         segments: Record = np.recarray(_MOST_SEGMENTS, dtype=CURVE)
@@ -192,7 +191,7 @@ class Rounds:
         window (RFC 2861).
         """
         path = self.path[0]
-        sent = max(0.0, stream / self._link.segment - float(path.before))
+        sent = max(0.0, stream / float(path.segment) - float(path.before))
         began, duration = float(path.began) + shift, float(path.duration)
         if path.repeats > 1.0:  # of many equal rounds, the one that the last byte lies in
             passed = math.floor(max(0.0, ready - began) / duration)
@@ -212,14 +211,12 @@ class Rounds:
 
     def reopen(self) -> bool:
         """Open a new connection once the link is back; return False where it never is."""
-        path, changes = self.path[0], self._changes
-        following = int(np.searchsorted(changes.at, path.now, side="right"))
-        up = float(path.now)
-        if changes.rate[max(0, following - 1)] <= 0:
-            later = np.flatnonzero(changes.rate[following:] > 0)
+        changes, up = self._changes, self.now
+        if changes.rate_at(up) <= 0:
+            later = np.flatnonzero((changes.at > up) & (changes.rate > 0))
             if not later.size:
                 return False
-            up = float(changes.at[following + later[0]])
+            up = float(changes.at[later[0]])
         self._open()
         self.begin_period(self.connect(up))
         return not self.dead

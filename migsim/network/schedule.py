@@ -36,6 +36,14 @@ class Schedule(NamedTuple):
     at: Floats
     rate: Floats
 
+    def following(self, now: float) -> int:
+        """Return the entry that changes the rate next."""
+        return int(np.searchsorted(self.at, now, side="right"))
+
+    def rate_at(self, now: float) -> float:
+        """Return the rate that holds ``now``."""
+        return float(self.rate[max(0, self.following(now) - 1)])
+
 
 def trace_files(text: str) -> list[Path]:
     """Return the file that a ``trace`` parameter names: none for a function such as ``step()``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from migsim.errors import InputError
+from migsim.plotting import save_figure
 from migsim.trace.analysis import density, working_sets
 from migsim.trace.format import Trace
 
@@ -95,9 +95,4 @@ def draw(trace: Trace, title: str = "") -> Figure:
 
 def save(trace: Trace, path: str | os.PathLike[str], title: str = "") -> None:
     """Write the figure to a file in the format that its extension names."""
-    figure = draw(trace, title)
-    try:
-        figure.savefig(Path(path), dpi=160)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot write figure '{path}': {reason}") from None
+    save_figure(draw(trace, title), Path(path), dpi=160)
