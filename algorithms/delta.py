@@ -1,7 +1,9 @@
 """Pre-copy that sends what changed within a page instead of the page."""
 
-from migsim import Migration, delta_codec
-from migsim.units import ByteRate, Count, Fraction, Seconds
+from typing import Literal
+
+from migsim import Migration, make_codec
+from migsim.units import Count, Seconds
 
 
 def delta(
@@ -9,17 +11,14 @@ def delta(
     *,
     max_downtime: Seconds = 0.3,
     max_rounds: Count = 30,
-    ratio: Fraction = 0.3,
-    encoder_rate: ByteRate = 1e9,
+    compressor: Literal["none", "zstd"] = "none",
 ) -> None:
     """Pre-copies; pages that are sent again are delta-compressed against the copy sent before.
 
-    Svärd et al., VEE 2011. The codec is a *size model*: every re-sent page costs ``ratio`` of its
-    size, encoded at ``encoder_rate``, whatever the guest does. The default is what SQLite showed
-    over 100 ms; over the seconds of a round more of a page changes, and programs such as a NumPy
-    FFT rewrite whole pages (95 %), so that real delta compression saves them nothing.
+    Svärd et al., VEE 2011: runs of changed bytes against a cache of what was sent. It loses where
+    writes change whole pages.
     """
-    codec = delta_codec(ratio, encoder_rate)
+    codec = make_codec(f"delta(compressor={compressor})")
     dirty = migration.everything
     for _ in range(max_rounds):
         sent = migration.send(dirty, codec=codec)

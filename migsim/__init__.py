@@ -15,14 +15,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from migsim._jit import jit
     from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit
-    from migsim.build import child_seed, make_workload, split_call, split_outside, workload_files
-    from migsim.codec import RAW, Codec, delta_codec
+    from migsim.build import child_seed, make_workload, workload_files
+    from migsim.codec import RAW, Codec, make_codec
     from migsim.errors import InputError
     from migsim.machine import VirtualMachine
     from migsim.migration import Migration, Sent
     from migsim.network import Link
     from migsim.pages import Pages
-    from migsim.parameters import NamesFiles
+    from migsim.parameters import NamesFiles, split_call, split_outside
     from migsim.registry import trace_path
     from migsim.result import Result
     from migsim.simulate import Outcome, migrate, run
@@ -38,12 +38,12 @@ _HOMES = {
     "random_unit": "_kernels.draws",
     "child_seed": "build",
     "make_workload": "build",
-    "split_call": "build",
-    "split_outside": "build",
+    "split_call": "parameters",
+    "split_outside": "parameters",
     "workload_files": "build",
     "RAW": "codec",
     "Codec": "codec",
-    "delta_codec": "codec",
+    "make_codec": "codec",
     "InputError": "errors",
     "VirtualMachine": "machine",
     "Migration": "migration",
@@ -77,7 +77,7 @@ __all__ = [
     "VirtualMachine",
     "Workload",
     "child_seed",
-    "delta_codec",
+    "make_codec",
     "jit",
     "make_workload",
     "migrate",

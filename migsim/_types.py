@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bytes", "Floats", "Integers", "Record", "Words"]
+__all__ = ["Bytes", "Floats", "Integers", "Ints32", "Record", "Shorts", "Words", "Words32"]
 
 Words = npt.NDArray[np.uint64]
 """A bitmap: one bit a page, 64 pages a word."""
 Bytes = npt.NDArray[np.uint8]
+Shorts = npt.NDArray[np.uint16]
+Words32 = npt.NDArray[np.uint32]
+Ints32 = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Record = Any

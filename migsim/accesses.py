@@ -6,6 +6,7 @@ import numpy as np
 
 from migsim._kernels.checks import first_bad_access
 from migsim._types import Floats, Integers
+from migsim.content import Content
 from migsim.errors import InputError
 from migsim.workload import Workload
 
@@ -18,6 +19,8 @@ class AccessWindow:
     Attributes:
         pages: int64, p for a write of page p, ~p for a read.
         times: float64, guest seconds.
+        changes: int64, what each write changes (`migsim._kernels.content.write_page`); empty unless
+            content is kept track of.
     """
 
     BLOCK = 1 << 15
@@ -29,6 +32,19 @@ class AccessWindow:
         self.first = 0
         self.pages: Integers = np.empty(0, np.int64)
         self.times: Floats = np.empty(0, np.float64)
+        self.changes: Integers = np.empty(0, np.int64)
+        self._content: Content | None = None
+
+    def track(self, content: Content) -> None:
+        """Tell from now on what the writes change."""
+        self._content = content
+        self._note_changes()
+
+    def _note_changes(self) -> None:
+        if self._content is not None:
+            if self.changes.size != self.pages.size:
+                self.changes = np.empty(self.pages.size, np.int64)
+            self._content.changes(self.first, self.changes)
 
     def move(self, first: int, count: int | None = None) -> None:
         """Hold ``count`` accesses from ``first`` on, `BLOCK` by default."""
@@ -46,3 +62,4 @@ class AccessWindow:
                 f"{first + bad - 1}"
             )
         self.first = first
+        self._note_changes()

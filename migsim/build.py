@@ -12,7 +12,7 @@ import numpy as np
 from migsim._kernels.draws import random_bits
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
-from migsim.parameters import Context, Scalar, convert_all, read_parameters
+from migsim.parameters import Context, Scalar, convert_all, read_parameters, split_call
 from migsim.registry import Plugin, files_named, find
 from migsim.workload import Workload
 
@@ -21,8 +21,6 @@ __all__ = [
     "build_workload",
     "child_seed",
     "make_workload",
-    "split_call",
-    "split_outside",
     "workload_files",
 ]
 
@@ -59,45 +57,6 @@ def build_workload(
 def child_seed(seed: int, part: int) -> int:
     """Return the seed of a part of a workload; no other part of any seed shares it."""
     return int(random_bits(np.uint64(seed % 2**64), part))
-
-
-def split_call(text: str) -> tuple[str, dict[str, str]]:
-    """Return name and parameters of ``name`` or ``name(key=value, key=value)``.
-
-    Raises `InputError` for anything else.
-
-    >>> split_call("uniform(rate=20k, working_set=1GiB)")
-    ('uniform', {'rate': '20k', 'working_set': '1GiB'})
-    """
-    text = text.strip()
-    name, bracket, rest = text.partition("(")
-    if not bracket:
-        return name.strip(), {}
-    if not rest.endswith(")"):
-        raise InputError(f"got '{text}', expected name(key=value, ...)")
-    parameters = {}
-    for part in filter(None, split_outside(rest[:-1], ",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"got '{part}' in '{text}', expected key=value")
-        parameters[key.strip()] = value.strip()
-    return name.strip(), parameters
-
-
-def split_outside(text: str, separator: str) -> list[str]:
-    """Return the parts of ``text`` between separators that stand outside of all brackets.
-
-    >>> split_outside("mix(parts=uniform(rate=1, offset=2)), idle", ",")
-    ['mix(parts=uniform(rate=1, offset=2))', 'idle']
-    """
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
 
 
 def make_workload(text: str, vm: VirtualMachine, seed: int) -> Workload:

@@ -113,6 +113,8 @@ class Destination:
         vcpus.next = guest.accesses + (np.arange(vm.vcpus) - guest.accesses) % vm.vcpus
         self._window = AccessWindow(guest.workload)
         self._window.move(guest.accesses, AccessWindow.BLOCK)
+        if guest.memory.has_bytes:
+            self._window.track(guest.memory.content)
 
     @property
     def faults(self) -> int:
@@ -201,6 +203,8 @@ class Destination:
                 self._vcpus,
                 self._window.pages,
                 self._window.times,
+                self._window.changes,
+                guest.memory.arrays,
                 self._todo.words,
                 self.missing.words,
                 guest.nonzero.words,

@@ -10,7 +10,9 @@ from migsim._kernels.foresight import list_first_touches, mark_writes
 from migsim._types import Integers
 from migsim.accesses import AccessWindow
 from migsim.clock import Clock
+from migsim.content import Content
 from migsim.machine import VirtualMachine
+from migsim.memory import GuestMemory
 from migsim.pages import Pages
 from migsim.workload import Workload
 
@@ -31,21 +33,24 @@ class Guest:
         taken: what the last reading of the log returned; under ``send``, what a chunk's clearing
             clears (KVM_CLEAR_DIRTY_LOG takes the bits to clear). Unused under ``sync``.
         accesses: accesses made so far, by all vCPUs.
+        syncs: how often the log was read and cleared; the migration's start counts as one.
+        memory: what its pages hold, as far as that is kept track of.
     """
 
-    def __init__(self, vm: VirtualMachine, workload: Workload) -> None:
+    def __init__(self, vm: VirtualMachine, workload: Workload, content: Content) -> None:
         self.vm = vm
         self.workload = workload
         self.clock = Clock()
         self.window = AccessWindow(workload)
         size = vm.pages
         zeros = round(vm.zero_fraction * size)
-        self.nonzero = Pages.range(0, size - zeros, size=size)
+        self.nonzero = Pages.range(0, size - zeros, size=size) - content.zero_pages()
         self.stale = self.nonzero.copy()
         self.log = Pages.none(size)
         self.taken = Pages.none(0)
         self.sent = Pages.none(size)
         self.accesses = 0
+        self.syncs = 1
         self.chunk_shift = (vm.clear_chunk // vm.page_size).bit_length() - 1
         self.uncleared = np.zeros((size >> self.chunk_shift) + 1, np.int64)
         if vm.dirty_log == "send":
@@ -54,6 +59,15 @@ class Guest:
             self.log = self.everything
             self.uncleared.fill(1)
             self.taken = self.log.copy()
+        self.memory = GuestMemory(vm, content, self.nonzero)
+        if self.memory.tracked:
+            self.window.track(content)
+
+    def track_content(self) -> None:
+        """Keep track of what pages hold from now on."""
+        if not self.memory.tracked:
+            self.memory.track()
+            self.window.track(self.memory.content)
 
     @property
     def everything(self) -> Pages:
@@ -73,6 +87,7 @@ class Guest:
     def read_log(self, *, clear: bool) -> Pages:
         """Return the pages in the dirty log, and clear it by the rule of the machine."""
         dirty = self.log.copy()
+        self.syncs += clear
         if clear and self.vm.dirty_log == "sync":
             self.log = Pages.none(self.vm.pages)
         elif clear:

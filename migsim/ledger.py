@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from migsim._types import Floats, Integers
+from migsim.coding import Coding
 from migsim.destination import REQUEST_BYTES, Destination
 from migsim.guest import Guest
 from migsim.network import Flow, Link
@@ -35,6 +36,10 @@ class Switch:
 
     Attributes:
         exposed: pages that the guest could read at the destination while they were stale.
+        unsent: those of them that were known to be dirty and were not sent.
+        unread: those that were in the dirty log when the guest was switched over.
+        differing: pages of which it could read other bytes than it had written, for guests with
+            bytes.
         paused_at, resumes_at: when it stopped at the source and goes on at the destination; NaN
             where that has not happened.
         bitmap_bytes, device_bytes: stream bytes of the bitmap of missing pages, of the device
@@ -43,6 +48,9 @@ class Switch:
     """
 
     exposed: Pages
+    unsent: Pages
+    unread: Pages
+    differing: Pages
     paused_at: float = math.nan
     resumes_at: float = math.nan
     bitmap_bytes: int = 0
@@ -58,7 +66,10 @@ class Ledger:
         place: where the guest was in the end.
         seconds, downtime, paused, throttled, tracking, stalled, guest: seconds, as in `Result`.
         latencies: seconds of each fault.
-        exposed: pages that the guest could read at the destination while they were stale.
+        encoded_pages, unchanged_pages, cache_misses, overflows, cpu_seconds: as in `Result`.
+        exposed, unsent, unread: as in `Switch`.
+        differing: pages whose bytes at the destination are not what the guest has written, at the
+            switch-over or in the end; for guests with bytes.
         missing: pages that never arrived.
         sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
         carried: stream bytes as the link has counted them.
@@ -81,9 +92,17 @@ class Ledger:
     requests: int
     latencies: Floats
     exposed: Pages
+    unsent: Pages
+    unread: Pages
+    differing: Pages
     missing: Pages
     sent_by_kind: Integers
     zero_pages: int
+    encoded_pages: int
+    unchanged_pages: int
+    cache_misses: int
+    overflows: int
+    cpu_seconds: float
     bitmap_bytes: int
     device_bytes: int
     carried: int
@@ -108,13 +127,29 @@ class Ledger:
         """Contents of the page requests."""
         return self.requests * REQUEST_BYTES
 
+    def _causes(self) -> str:
+        """Return why pages were stale at the destination, as the rest of a sentence."""
+        unlogged = self.exposed - self.unsent - self.unread
+        causes = [
+            (self.unsent, "known to be dirty and not sent"),
+            (self.unread, "in the dirty log, which was not read again"),
+            (unlogged, "written after they were sent, and the dirty log has lost that"),
+        ]
+        return ", ".join(f"{len(pages)} {cause}" for pages, cause in causes if pages)
+
     def breaches(self, link: Link) -> list[str]:
         """Return a sentence for each invariant that does not hold; an empty list is the rule."""
         found = []
         if self.exposed:
             found.append(
                 f"{len(self.exposed)} stale pages were readable at the destination "
-                f"({_named(self.exposed)})"
+                f"({_named(self.exposed)}): {self._causes()}"
+            )
+        wrong = self.differing - self.exposed - self.missing
+        if wrong:
+            found.append(
+                f"{len(wrong)} pages were sent after their last write, but arrived with other "
+                f"bytes: their codec is wrong ({_named(wrong)})"
             )
         if self.missing:
             found.append(
@@ -142,6 +177,7 @@ def close_books(
     destination: Destination | None,
     flow: Flow,
     switch: Switch,
+    codings: list[Coding],
     *,
     rounds: int,
     acts: int,
@@ -173,9 +209,19 @@ def close_books(
         requests=destination.requests if destination else 0,
         latencies=np.concatenate(latencies),
         exposed=switch.exposed,
+        unsent=switch.unsent,
+        unread=switch.unread,
+        differing=switch.differing if destination is None else (
+            switch.differing | guest.memory.differing()
+        ),
         missing=destination.missing.copy() if destination else Pages.none(guest.vm.pages),
         sent_by_kind=source.sent_by_kind,
         zero_pages=zero_pages,
+        encoded_pages=sum(int(coding.state.encoded) for coding in codings),
+        unchanged_pages=sum(int(coding.state.unchanged) for coding in codings),
+        cache_misses=sum(int(coding.state.misses) for coding in codings),
+        overflows=sum(int(coding.state.overflows) for coding in codings),
+        cpu_seconds=sum(float(coding.state.cpu_seconds) for coding in codings),
         bitmap_bytes=switch.bitmap_bytes,
         device_bytes=switch.device_bytes,
         carried=flow.carried,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from migsim.codec_costs import costs_path
 from migsim.errors import InputError
+from migsim.parameters import NamesFiles
 from migsim.units import GIB, KIB, Bytes, Fraction, Seconds, format_size
 
 __all__ = ["VirtualMachine"]
@@ -37,6 +39,11 @@ class VirtualMachine:
             the vCPU. 0 describes a guest whose rate is set by its load, not by its processor.
             Write faults cost 1 to 2.5 us on current machines.
         fault_seconds: CPU time of a post-copy fault beside the network: trap, place, wake.
+        memory_model: what codecs work on: ``sizes`` of encoded pages, drawn from what real codecs
+            were measured to make of real bytes; or the ``bytes`` of the guest's memory themselves,
+            which are encoded, decoded and compared in the end.
+        codec_costs: CPU time of the codecs: as measured on a ``reference`` machine, as ``measured``
+            on this one (`migsim calibrate`), or in a file.
     """
 
     memory: Bytes = 4 * GIB
@@ -50,6 +57,8 @@ class VirtualMachine:
     sync_seconds_per_gib: Seconds = 20e-6
     first_write_seconds: Seconds = 0.0
     fault_seconds: Seconds = 20e-6
+    memory_model: Literal["sizes", "bytes"] = "sizes"
+    codec_costs: Annotated[str, NamesFiles(lambda name: [costs_path(name)])] = "reference"
 
     def __post_init__(self) -> None:
         size = self.page_size

@@ -15,6 +15,8 @@ import numpy as np
 
 from migsim._types import Integers
 from migsim.codec import RAW, Codec
+from migsim.coding import Coding
+from migsim.content import Content, ContentRule
 from migsim.destination import Destination, Prepaging, Push
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
@@ -62,12 +64,16 @@ class Migration:
         link: Link,
         limits: Limits | None = None,
         seed: int = 0,
+        content: ContentRule | None = None,
     ) -> None:
         self.vm = vm
         self.link = link
         self._timeline = Timeline()
         self._limits = limits or Limits()
-        self._guest = Guest(vm, workload)
+        rule = content or ContentRule()
+        self._guest = Guest(vm, workload, Content(rule, workload, vm.pages, seed))
+        self._owed = self.everything  # pages that are known to differ at the destination
+        self._codings: dict[Codec, Coding] = {}
         self._flow = Flow(link, 0.0, seed)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
         self._source = Source(self._guest, self._sent_by_kind)
@@ -80,7 +86,7 @@ class Migration:
         self._round_open = False
         self._last_sync = 0.0
         self._dirty_rate = 0.0
-        self._switch = Switch(exposed=self.nothing)
+        self._switch = Switch(*(self.nothing for _ in range(4)))
 
     @property
     def timeline(self) -> Timeline:
@@ -159,11 +165,14 @@ class Migration:
     ) -> Sent:
         """Send ``pages`` in ascending order; return when the last has left.
 
-        Each page is sent with the content that it has when its turn comes. ``start`` is the page
+        Each page is sent with the content that it has when its turn comes, encoded by ``codec``
+        (`migsim.codec`); what the guest's writes change is kept track of from the first codec other
+        than `RAW` on. ``start`` is the page
         to begin with (the order is cyclic), ``until`` a time and ``max_bytes`` an amount of stream
         bytes after which no further page starts. ``skip_redirtied`` leaves out pages that are in
         the dirty log again when their turn comes (Xen's peek). Raises RuntimeError once the guest
-        is at the destination, and ValueError for pages that the guest does not have.
+        is at the destination, ValueError for pages that the guest does not have, and `InputError`
+        for a codec that has not been measured.
         """
         self._act()
         if self._destination is not None:
@@ -179,10 +188,14 @@ class Migration:
         started, stream = self._now, self._flow.carried
         before, zeros = self._pages_sent(), self._source.zero_pages
         place = self.guest_is
-        transfer = Transfer(pages, codec, start, until, max_bytes, skip_redirtied)
+        coding = self._coding(codec)
+        coding.prepare(self._guest.syncs, paused=place == "paused")
+        transfer = Transfer(pages, coding, start, until, max_bytes, skip_redirtied)
         begin = self._flow.begin(self._now) if pages else self._now
         try:
             left = self._advance(self._now, transfer)
+            self._owed -= pages - left
+            self._tell_others(coding, pages - left)
         finally:  # a limit ends the migration here, but what was sent was sent
             size = self._flow.carried - stream
             self._meter.add(size, self._now - begin)
@@ -205,6 +218,7 @@ class Migration:
         if place != "destination":
             self._advance(self._now + self.vm.sync_seconds)
         dirty = self._guest.read_log(clear=True)
+        self._owed |= dirty
         elapsed = self._now - self._last_sync
         if elapsed > 0 and place == "source":
             self._dirty_rate = len(dirty) / elapsed
@@ -277,6 +291,10 @@ class Migration:
                 self._log("resume", started, "paused")
         switch.bitmap_bytes, switch.device_bytes = bitmap, self.vm.device_bytes
         switch.exposed = self._guest.stale - lacking
+        switch.unsent = switch.exposed & self._owed
+        switch.unread = switch.exposed & self._guest.log - self._owed
+        switch.differing = self._guest.memory.differing() - lacking
+        self._guest.memory.switch_over()
         switch.resumes_at = left + self.link.one_way + self.vm.resume_seconds
         self._advance(left if lacking else switch.resumes_at)
         self._guest.clock.settle(self._now)
@@ -387,7 +405,7 @@ class Migration:
             self._guest.clock.settle(self._now)
         return close_books(
             self._now, self._guest, self._source, self._destination, self._flow, self._switch,
-            rounds=self._round, acts=self._acts,
+            list(self._codings.values()), rounds=self._round, acts=self._acts,
         )  # fmt: skip
 
     # ---- time -----------------------------------------------------------------------------
@@ -429,7 +447,7 @@ class Migration:
                 self._flow.begin(self._now)
             self._now = self._destination.run(chosen, min(hold, end), min(max(hold, until), end))
         else:
-            sending = transfer or Transfer(left)
+            sending = transfer or Transfer(left, self._coding(RAW))
             sending = dataclasses.replace(sending, stop_at=min(sending.stop_at, end))
             left, self._now = self._source.run(self._flow, sending, min(hold, end))
         return left
@@ -441,6 +459,21 @@ class Migration:
             raise Lost(f"{error} with {len(self._lacking())} pages missing at the destination")
         self._guest.clock.run(self._now, 1.0)
         raise GaveUp(f"{error}; the guest runs on at the source")
+
+    def _coding(self, codec: Codec) -> Coding:
+        """Return the codec at work in this migration, made ready when it is first used."""
+        if codec not in self._codings:
+            if codec != RAW:
+                self._guest.track_content()
+            memory, costs = self._guest.memory, self.vm.codec_costs
+            self._codings[codec] = Coding(codec, memory, self.vm.pages, costs)
+        return self._codings[codec]
+
+    def _tell_others(self, coding: Coding, sent: Pages) -> None:
+        """Let the other codecs know that their versions of ``sent`` are not the last ones."""
+        for other in self._codings.values():
+            if other is not coding:
+                other.forget(sent)
 
     def _act(self) -> None:
         self._acts += 1

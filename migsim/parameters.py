@@ -23,6 +23,8 @@ __all__ = [
     "convert_all",
     "convert_text",
     "read_parameters",
+    "split_call",
+    "split_outside",
 ]
 
 Scalar: TypeAlias = bool | int | float | str | None
@@ -219,3 +221,42 @@ def convert_all(
             whole = isinstance(default, int) and not isinstance(default, bool)
             values[name] = float(default) if whole and parameter.type is float else default
     return values
+
+
+def split_call(text: str) -> tuple[str, dict[str, str]]:
+    """Return name and parameters of ``name`` or ``name(key=value, key=value)``.
+
+    Raises `InputError` for anything else.
+
+    >>> split_call("uniform(rate=20k, working_set=1GiB)")
+    ('uniform', {'rate': '20k', 'working_set': '1GiB'})
+    """
+    text = text.strip()
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return name.strip(), {}
+    if not rest.endswith(")"):
+        raise InputError(f"got '{text}', expected name(key=value, ...)")
+    parameters = {}
+    for part in filter(None, split_outside(rest[:-1], ",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"got '{part}' in '{text}', expected key=value")
+        parameters[key.strip()] = value.strip()
+    return name.strip(), parameters
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Return the parts of ``text`` between separators that stand outside of all brackets.
+
+    >>> split_outside("mix(parts=uniform(rate=1, offset=2)), idle", ",")
+    ['mix(parts=uniform(rate=1, offset=2))', 'idle']
+    """
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]

@@ -29,6 +29,11 @@ class Result:
             requests.
         pages_sent: pages sent, re-sent and zero pages included.
         zero_pages: those of them that were sent as zero pages.
+        encoded_pages: those that were sent as less than the page by a codec; zero pages are not.
+        unchanged_pages: pages that were not sent because the destination had the same bytes.
+        cache_misses: pages of which a delta codec had no older version.
+        overflows: pages whose delta was no shorter than the page.
+        cpu_seconds: CPU time of the encoder.
         rounds: pre-copy rounds: stretches of sending between two readings of the dirty log while
             the guest ran at the source.
         faults: accesses at the destination that waited for a page.
@@ -41,8 +46,8 @@ class Result:
         guest_seconds: guest time that passed; with the four above it makes up the total.
         accesses: accesses of the workload that were replayed.
         acts: calls that the algorithm made on the handle.
-        corrupt_pages: stale pages that the guest could read at the destination, and pages that
-            never arrived.
+        corrupt_pages: stale pages that the guest could read at the destination, pages that arrived
+            with other bytes than were sent, and pages that never arrived.
         sent_first_copy, sent_resent, sent_faulted: content bytes of pages, by why they were sent.
         sent_bitmap, sent_device_state, sent_requests, sent_headers: the rest of bytes_sent.
     """
@@ -55,6 +60,11 @@ class Result:
     payload_bytes: int
     pages_sent: int
     zero_pages: int
+    encoded_pages: int
+    unchanged_pages: int
+    cache_misses: int
+    overflows: int
+    cpu_seconds: float
     rounds: int
     faults: int
     requests: int

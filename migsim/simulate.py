@@ -91,7 +91,9 @@ def execute(task: ResolvedTask) -> Outcome:
 
     Raises `InputError` for parameters that only the workload or the algorithm itself can judge.
     """
-    migration = Migration(task.vm, task.make_workload(), task.link, task.limits, task.seed)
+    migration = Migration(
+        task.vm, task.make_workload(), task.link, task.limits, task.seed, task.content
+    )
     status: Status = "completed"
     error = ""
     try:
@@ -112,10 +114,11 @@ def execute(task: ResolvedTask) -> Outcome:
         status = "failed"
         error += f", and the guest at the destination lacks {len(ledger.missing)} pages"
     breaches = ledger.breaches(task.link)
-    if ledger.exposed or (status == "completed" and breaches):
+    bad = ledger.exposed | ledger.differing
+    if bad or (status == "completed" and breaches):
         status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
     result = _summarise(ledger, status, error, task.link)
-    return Outcome(result, migration.timeline, ledger.latencies, ledger.exposed | ledger.missing)
+    return Outcome(result, migration.timeline, ledger.latencies, bad | ledger.missing)
 
 
 def load_kernels(task: ResolvedTask) -> None:
@@ -149,6 +152,11 @@ def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result
         payload_bytes=ledger.payload_bytes,
         pages_sent=ledger.pages_sent,
         zero_pages=ledger.zero_pages,
+        encoded_pages=ledger.encoded_pages,
+        unchanged_pages=ledger.unchanged_pages,
+        cache_misses=ledger.cache_misses,
+        overflows=ledger.overflows,
+        cpu_seconds=ledger.cpu_seconds,
         rounds=ledger.rounds,
         faults=ledger.faults,
         requests=ledger.requests,
@@ -162,7 +170,7 @@ def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result
         guest_seconds=ledger.guest,
         accesses=ledger.accesses,
         acts=ledger.acts,
-        corrupt_pages=len(ledger.exposed) + len(ledger.missing),
+        corrupt_pages=len(ledger.exposed | ledger.differing | ledger.missing),
         sent_first_copy=first,
         sent_resent=resent,
         sent_faulted=demanded,

@@ -11,11 +11,14 @@ from migsim._kernels.source import (
     NEED_ACCESSES,
     NEED_BUSY_PERIOD,
     NEED_CURVE,
+    NEED_ENCODER,
+    NOT_ENCODED,
+    RESENT,
     SOURCE_STATE,
     run_source,
 )
 from migsim._types import Integers, Record
-from migsim.codec import RAW, Codec
+from migsim.coding import Coding
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.network import Flow
@@ -32,13 +35,14 @@ class Transfer:
 
     Attributes:
         pages: the pages, sent in ascending order from ``start`` on, cyclically.
+        coding: what encodes them.
         stop_at: no page starts then or later.
         max_bytes: no page starts once so many stream bytes have left.
         skip_redirtied: leave out pages that are in the dirty log again when their turn comes.
     """
 
     pages: Pages
-    codec: Codec = RAW
+    coding: Coding
     start: int = 0
     stop_at: float = math.inf
     max_bytes: int | None = None
@@ -71,12 +75,15 @@ class Source:
         state = self._prepare(flow, transfer, hold)
         todo = transfer.pages.copy()
         skipped = Pages.none(todo.size if transfer.skip_redirtied else 0)
-        window = guest.window
+        window, coding = guest.window, transfer.coding
         while True:
             status = run_source(
                 self._states,
                 window.pages,
                 window.times,
+                window.changes,
+                guest.memory.arrays,
+                coding.coder,
                 guest.log.words,
                 guest.stale.words,
                 guest.nonzero.words,
@@ -104,14 +111,18 @@ class Source:
                     state.stop_at, state.hold = -math.inf, max(hold, error.at)
                 self._load(flow)
                 continue
+            if status == NEED_ENCODER:
+                state.encoded = coding.encode(int(state.page))
+                continue
             if status != NEED_ACCESSES:
                 break
             window.move(window.first + window.pages.size)
-            state.access = 0
+            state.first_access, state.access = window.first, 0
         guest.accesses = window.first + int(state.access)
         guest.clock.lag = float(state.lag)
         if transfer.pages:
             self._store(flow)
+            self._flush(flow, coding)
         self.zero_pages = int(state.zero_pages)
         for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
             bitmap.touched()
@@ -119,7 +130,14 @@ class Source:
         if lost is not None:
             raise lost
         left = todo | skipped if transfer.skip_redirtied else todo
-        return left, max(float(state.ready), hold)
+        return left, max(flow.ready if transfer.pages else float(state.ready), hold)
+
+    def _flush(self, flow: Flow, coding: Coding) -> None:
+        """Let the last pages leave, which wait for a packet to be filled."""
+        size = coding.flush()
+        if size:
+            flow.transmit(flow.ready, size)
+            self.sent_by_kind[RESENT, 1] += size
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]
@@ -138,6 +156,7 @@ class Source:
         state.anchor_real, state.anchor_guest = clock.anchor_real, clock.anchor_guest
         state.stretch, state.lag = clock.stretch, clock.lag
         state.first_write_lag = vm.first_write_seconds / vm.vcpus
+        state.first_access = guest.window.first
         state.access = guest.accesses - guest.window.first
         self._load(flow)
         state.ready = flow.ready if transfer.pages else hold
@@ -149,10 +168,9 @@ class Source:
         state.cursor = transfer.start
         state.skip_redirtied = transfer.skip_redirtied
         state.chunk_shift = guest.chunk_shift
-        codec = transfer.codec
         state.page_bytes = vm.page_size
-        state.again_bytes = round(vm.page_size * codec.ratio)
-        state.again_seconds = vm.page_size / codec.bytes_per_second
         state.header_bytes = flow.link.message_header
-        state.largest = max(1, vm.page_size, int(state.again_bytes)) + int(state.header_bytes)
+        state.largest = max(vm.page_size, transfer.coding.largest) + int(state.header_bytes)
+        state.encoded = NOT_ENCODED
+        state.encoder_lead = flow.link.socket * flow.link.streams / flow.link.rate
         return state

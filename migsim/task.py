@@ -16,17 +16,19 @@ from numbers import Integral, Real
 from typing import Any
 
 from migsim.build import build_vm, build_workload
+from migsim.codec_costs import digest_of_costs
+from migsim.content import ContentRule, parse_content
 from migsim.errors import InputError
 from migsim.limits import Limits
 from migsim.machine import VirtualMachine
 from migsim.network import Link
-from migsim.parameters import Context, Scalar, convert_all
+from migsim.parameters import Context, Parameter, Scalar, convert_all, read_parameters
 from migsim.registry import Plugin, digest_of, find
 from migsim.workload import Workload
 
-__all__ = ["MODEL_VERSION", "ResolvedTask", "Task"]
+__all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "with_content"]
 
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 """Raised whenever results change on purpose: rows of another version are never reused."""
 
 _SEED_LIMIT = 2**63
@@ -84,18 +86,23 @@ class Task:
         workload = find("workload", self.workload)
         link = find("link", self.link)
         values = [
-            convert_all(f"{plugin.kind} '{plugin.name}'", plugin.parameters, dict(given), context)
-            for plugin, given in (
-                (algorithm, self.algorithm_args),
-                (workload, self.workload_args),
-                (link, self.link_args),
+            convert_all(f"{plugin.kind} '{plugin.name}'", parameters, dict(given), context)
+            for plugin, parameters, given in (
+                (algorithm, algorithm.parameters, self.algorithm_args),
+                (workload, with_content(workload.parameters), self.workload_args),
+                (link, link.parameters, self.link_args),
             )
         ]
+        own = {parameter.name for parameter in workload.parameters}
+        content = {name: value for name, value in values[1].items() if name not in own}
+        rule = ContentRule(**content)  # type: ignore[arg-type]
+        parse_content(rule.content)
         return ResolvedTask(
             algorithm=algorithm,
             algorithm_args=values[0],
             workload=workload,
-            workload_args=values[1],
+            workload_args={name: values[1][name] for name in values[1] if name in own},
+            content=rule,
             link_name=self.link,
             link_args=values[2],
             vm=vm,
@@ -126,6 +133,7 @@ class ResolvedTask:
     algorithm_args: dict[str, Scalar]
     workload: Plugin
     workload_args: dict[str, Scalar]
+    content: ContentRule
     link_name: str
     link_args: dict[str, Scalar]
     vm: VirtualMachine
@@ -150,10 +158,12 @@ class ResolvedTask:
             "workload": self.workload.name,
             "workload_args": self.workload_args,
             "workload_digest": digest_of(self.workload, self.workload_args),
+            "content": dataclasses.asdict(self.content),
             "link": self.link_name,
             "link_args": self.link_args,
             "link_digest": digest_of(find("link", self.link_name), self.link_args),
             "vm": dataclasses.asdict(self.vm),
+            "codec_costs_digest": digest_of_costs(self.vm.codec_costs),
             "seed": self.seed,
             "limit_seconds": self.limits.seconds,
             "limit_acts": self.limits.acts,
@@ -168,6 +178,13 @@ class ResolvedTask:
     def key(self) -> str:
         """The SHA-256 of `text`."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def with_content(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    """Return a workload's parameters with those of the content of pages, which all have."""
+    own = {parameter.name for parameter in parameters}
+    common = read_parameters(ContentRule, skip=0)
+    return parameters + tuple(parameter for parameter in common if parameter.name not in own)
 
 
 def canonical_json(value: Any) -> str:

@@ -13,11 +13,12 @@ from helpers import ROOT
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs"],
     ["parameters"],
-    ["network", "machine", "limits", "workload"],
-    ["accesses", "registry", "plotting"],
-    ["guest", "build", "trace"],
+    ["network", "machine", "limits", "workload", "codec"],
+    ["content", "encoders", "registry", "plotting"],
+    ["accesses", "memory", "codec_sizes"],
+    ["guest", "build", "trace", "coding"],
     ["source", "destination", "task"],
     ["ledger"],
     ["migration"],

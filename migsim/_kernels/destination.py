@@ -14,6 +14,7 @@ import numpy as np
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, next_page, previous_page
 from migsim._kernels.curve import departure, segment_of
+from migsim._kernels.encoding import Memory, change_bytes, note_change
 from migsim._kernels.source import (
     DONE,
     FIRST,
@@ -99,8 +100,30 @@ VCPU = np.dtype(
 
 
 @jit
+def _write(memory: Memory, nonzero: Words, page: int, access: int, change: int) -> None:
+    """Let the guest change the bytes of a page that the destination has."""
+    if change == 0:
+        return
+    word, bit = page >> 6, bit_of(page)
+    blank = nonzero[word] & bit == 0
+    change_bytes(memory, memory.there[page], page, access, change, blank)
+    change_bytes(memory, memory.truth[page], page, access, change, blank)
+    note_change(memory, page, change, blank)
+    nonzero[word] |= bit
+
+
+@jit
 def _skip_hits(
-    s: Record, v: Record, step: int, horizon: float, pages: Integers, times: Floats, missing: Words
+    s: Record,
+    v: Record,
+    step: int,
+    horizon: float,
+    pages: Integers,
+    times: Floats,
+    changes: Integers,
+    memory: Memory,
+    missing: Words,
+    nonzero: Words,
 ) -> bool:
     """Move a vCPU to its first access that is missing or not before ``horizon``.
 
@@ -118,15 +141,25 @@ def _skip_hits(
             page = ~page
         if missing[page >> 6] & bit_of(page) != 0:
             return True
+        if memory.truth.shape[0] > 0 and pages[index] >= 0:
+            _write(memory, nonzero, page, v.next, changes[index])
         v.next += step
 
 
 @jit
 def _land_page(
-    s: Record, vcpus: Record, page: int, at: float, missing: Words, latency: Floats
+    s: Record,
+    vcpus: Record,
+    page: int,
+    at: float,
+    memory: Memory,
+    missing: Words,
+    latency: Floats,
 ) -> None:
     """Let a page arrive at the destination and wake whoever waits for it."""
     missing[page >> 6] &= ~bit_of(page)
+    if memory.truth.shape[0] > 0:
+        memory.there[page] = memory.here[page]
     if s.blocked == 0:
         return
     for k in range(vcpus.size):
@@ -170,6 +203,9 @@ def _events(
     stop_at_request: bool,
     pages: Integers,
     times: Floats,
+    changes: Integers,
+    memory: Memory,
+    nonzero: Words,
     todo: Words,
     missing: Words,
     flight_page: Integers,
@@ -189,7 +225,7 @@ def _events(
         if arrival < horizon and arrival <= soonest:
             if s.latencies + vcpus.size > latency.size:
                 return NEED_LATENCY_ROOM
-            _land_page(s, vcpus, flight_page[s.flight_head], arrival, missing, latency)
+            _land_page(s, vcpus, flight_page[s.flight_head], arrival, memory, missing, latency)
             s.flight_head = (s.flight_head + 1) % flight_page.size
             s.flight_count -= 1
             s.now = max(s.now, arrival)
@@ -198,7 +234,9 @@ def _events(
             return DONE
         v = vcpus[who]
         before = min(arrival, horizon)
-        if not _skip_hits(s, v, vcpus.size, before, pages, times, missing):
+        if not _skip_hits(
+            s, v, vcpus.size, before, pages, times, changes, memory, missing, nonzero
+        ):
             return NEED_ACCESSES
         # Only now is it known when this vCPU faults; another may fault sooner, so look again.
         if v.time <= soonest and v.time < before:
@@ -345,6 +383,8 @@ def run_destination(
     vcpus: Record,
     pages: Integers,
     times: Floats,
+    changes: Integers,
+    memory: Memory,
     todo: Words,
     missing: Words,
     nonzero: Words,
@@ -361,7 +401,8 @@ def run_destination(
     """Run guest and push until nothing is left to do before ``state.until``.
 
     ``todo`` are pages that the source has not sent since the switch, ``missing`` those that the
-    destination has not received; accesses as in `migsim._kernels.source.run_source`. Returns
+    destination has not received; accesses, their changes and the content of memory as in
+    `migsim._kernels.source.run_source`. Returns
     `DONE`, or what has to be refilled before the next call.
     """
     s = state[0]
@@ -373,8 +414,8 @@ def run_destination(
         decision = _decision_time(s, curve)
         if s.down:
             return _events(
-                s, vcpus, s.until, False, pages, times,
-                todo, missing, flight_page, flight_at, latency,
+                s, vcpus, s.until, False, pages, times, changes,
+                memory, nonzero, todo, missing, flight_page, flight_at, latency,
             )  # fmt: skip
         if not pushing and waiting < 0:
             # The link idles until a request comes; with nothing left to request, this is the end.
@@ -382,8 +423,8 @@ def run_destination(
             if s.unsent == 0:
                 end = min(end, max(s.hold, _last_landing(s, flight_at)))
             status = _events(
-                s, vcpus, end, True, pages, times,
-                todo, missing, flight_page, flight_at, latency,
+                s, vcpus, end, True, pages, times, changes,
+                memory, nonzero, todo, missing, flight_page, flight_at, latency,
             )  # fmt: skip
             waiting = _oldest_request(s, vcpus, todo)
             if status != DONE or waiting < 0:
@@ -392,12 +433,12 @@ def run_destination(
             decision = max(decision, vcpus[waiting].request)
         if decision >= s.until:
             return _events(
-                s, vcpus, s.until, False, pages, times,
-                todo, missing, flight_page, flight_at, latency,
+                s, vcpus, s.until, False, pages, times, changes,
+                memory, nonzero, todo, missing, flight_page, flight_at, latency,
             )  # fmt: skip
         status = _events(
-            s, vcpus, decision - s.request_delay, False, pages, times,
-            todo, missing, flight_page, flight_at, latency,
+            s, vcpus, decision - s.request_delay, False, pages, times, changes,
+            memory, nonzero, todo, missing, flight_page, flight_at, latency,
         )  # fmt: skip
         if status != DONE:
             return status

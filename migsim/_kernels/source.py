@@ -11,7 +11,20 @@ import numpy as np
 
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, clear_marked, next_page
+from migsim._kernels.content import is_zero
 from migsim._kernels.curve import departure, segment_of
+from migsim._kernels.encoding import (
+    DELTA,
+    RAW,
+    SAME,
+    Coder,
+    Memory,
+    cache_page,
+    change_bytes,
+    encoded_size,
+    find_cached,
+    note_change,
+)
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = [
@@ -20,6 +33,8 @@ __all__ = [
     "NEED_ACCESSES",
     "NEED_BUSY_PERIOD",
     "NEED_CURVE",
+    "NEED_ENCODER",
+    "NOT_ENCODED",
     "RESENT",
     "SOURCE_STATE",
     "run_source",
@@ -29,6 +44,10 @@ DONE = 0
 NEED_ACCESSES = 1
 NEED_CURVE = 2
 NEED_BUSY_PERIOD = 3
+NEED_ENCODER = 6
+
+NOT_ENCODED = -2
+"""Of `encoded`: the bytes of the next page have not been encoded."""
 
 # Rows of the two columns (pages, content bytes) of `sent_by_kind`.
 FIRST = 0
@@ -43,7 +62,8 @@ SOURCE_STATE = np.dtype(
         ("stretch", "f8"),
         ("lag", "f8"),
         ("first_write_lag", "f8"),  # what the first write to a tracked page costs the guest
-        ("access", "i8"),  # index of the next access in the buffer
+        ("first_access", "i8"),  # number of the first access in the buffer
+        ("access", "i8"),  # index of the next one in the buffer
         # the link: stream bytes of this busy period, and when it is free again
         ("stream", "i8"),
         ("segment", "i8"),
@@ -59,10 +79,13 @@ SOURCE_STATE = np.dtype(
         ("skip_redirtied", "i8"),
         ("chunk_shift", "i8"),  # log2 of the pages whose log is cleared together before sending
         ("page_bytes", "i8"),
-        ("again_bytes", "i8"),  # content bytes of a page that the destination has in an old version
-        ("again_seconds", "f8"),  # CPU time to encode such a page
         ("header_bytes", "i8"),
         ("largest", "i8"),  # stream bytes that a page takes at most
+        # the encoder
+        ("encoder_free", "f8"),  # when it is done with the page before
+        ("encoder_lead", "f8"),  # how far it may be ahead of the link: what the sockets hold
+        ("page", "i8"),  # for `NEED_ENCODER`: the page to be encoded,
+        ("encoded", "i8"),  # and what it came to, as `encoded_size` returns it
         # what was done
         ("zero_pages", "i8"),
     ]
@@ -74,6 +97,9 @@ def run_source(
     state: Record,
     pages: Integers,
     times: Floats,
+    changes: Integers,
+    memory: Memory,
+    coder: Coder,
     log: Words,
     stale: Words,
     nonzero: Words,
@@ -88,13 +114,17 @@ def run_source(
     """Run the guest while the pages of ``todo`` leave; return `DONE` or what is needed.
 
     ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
-    times are guest seconds. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
+    times are guest seconds. ``changes`` tells what each write changes, or is empty where ``memory``
+    knows nothing of content: then every write changes its page. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
     what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags the
     chunks whose log is cleared when their first page is sent: of the pages that the last reading
     of the log has ``taken``, for a page written since then is not known to anyone else. ``curve``
     holds segments of `migsim._kernels.curve.CURVE`.
     """
     s = state[0]
+    c = coder.state[0]
+    has_content = changes.size > 0
+    has_bytes = memory.here.shape[0] > 0
     i = s.access
     n = pages.size
     lag = s.lag
@@ -123,6 +153,16 @@ def run_source(
                     if first_write_lag > 0.0 and log[word] & bit == 0:
                         lag += first_write_lag
                     log[word] |= bit
+                    if has_content:
+                        change = changes[i - 1]
+                        if change == 0:
+                            continue
+                        blank = nonzero[word] & bit == 0
+                        if has_bytes:
+                            data = memory.here[written]
+                            number = s.first_access + i - 1
+                            change_bytes(memory, data, written, number, change, blank)
+                        note_change(memory, written, change, blank)
                     stale[word] |= bit
                     nonzero[word] |= bit
             if i == n:
@@ -144,32 +184,58 @@ def run_source(
             status = NEED_CURVE
             break
         else:
+            zero = nonzero[word] & bit == 0
+            if has_bytes:
+                zero = is_zero(memory.here[page].view(np.uint64))
+            # What keeps older versions or knows of equal pages must hear of zero pages, too.
+            asks = has_bytes and (c.method >= DELTA or (c.method != RAW and not zero))
+            if asks and s.encoded == NOT_ENCODED:
+                s.page = page
+                status = NEED_ENCODER
+                break
             if not tracked:
                 uncleared[chunk] = 0
                 start = chunk << s.chunk_shift
                 stop = min(start + (1 << s.chunk_shift), log.size << 6)
                 clear_marked(log, taken, start, stop)
             kind = FIRST if sent[word] & bit == 0 else RESENT
-            earliest = ready
-            if nonzero[word] & bit == 0:
+            seconds = 0.0
+            if zero:
                 content = 1
                 s.zero_pages += 1
-            elif kind == RESENT:
-                content = s.again_bytes
-                earliest = ready + s.again_seconds
+                seconds = c.zero_seconds / c.threads
+                c.cpu_seconds += c.zero_seconds
+                if not asks and coder.cached.size > 0 and not find_cached(coder, page):
+                    cache_page(coder, page)
+            elif has_content and c.method != RAW:
+                content = s.encoded if has_bytes else encoded_size(memory, coder, page)
+                seconds = c.page_seconds
             else:
                 content = s.page_bytes
-            sent_by_kind[kind, 0] += 1
-            sent_by_kind[kind, 1] += content
-            sent[word] |= bit
+                seconds = coder.seconds[0] / c.threads
+                c.cpu_seconds += coder.seconds[0]
+            s.encoded = NOT_ENCODED
+            if has_bytes and (zero or not asks):
+                memory.there[page] = memory.here[page]
+            if has_content:
+                memory.written[page] = 0
+                memory.runs[page] = 0
             stale[word] &= ~bit
-            stream += content + s.header_bytes
-            segment = segment_of(stream, segment, curve)
-            left = departure(stream, segment, curve) + shift
-            if left < earliest:  # the encoder is slower than the link
-                shift += earliest - left
-                left = earliest
-            ready = left
+            if seconds > 0.0:
+                s.encoder_free = max(s.encoder_free, ready - s.encoder_lead) + seconds
+            if content == SAME:
+                ready = max(ready, s.encoder_free)
+            else:
+                sent_by_kind[kind, 0] += 1
+                sent_by_kind[kind, 1] += content
+                sent[word] |= bit
+                stream += content + s.header_bytes
+                segment = segment_of(stream, segment, curve)
+                left = departure(stream, segment, curve) + shift
+                if left < s.encoder_free:  # the encoder is slower than the link
+                    shift += s.encoder_free - left
+                    left = s.encoder_free
+                ready = left
         todo[word] &= ~bit
         s.cursor = page + 1
         page = next_page(todo, page + 1)

@@ -8,10 +8,12 @@ QEMU's docs/xbzrle.txt (Svärd et al., VEE 2011, describe the idea).
 
 from __future__ import annotations
 
-from migsim._jit import jit
-from migsim._types import Bytes, Words
+import numpy as np
 
-__all__ = ["MALFORMED", "OVERFLOW", "decode_page", "encode_page"]
+from migsim._jit import jit
+from migsim._types import Bytes, Integers, Words
+
+__all__ = ["MALFORMED", "OVERFLOW", "decode_page", "encode_page", "encode_pages"]
 
 OVERFLOW = -1
 """The encoded page would be longer than the room for it."""
@@ -86,6 +88,15 @@ def encode_page(old: Bytes, new: Bytes, old_words: Words, new_words: Words, out:
             out[at] = new[k]
             at += 1
     return at
+
+
+@jit
+def encode_pages(old: Bytes, new: Bytes, out: Bytes, sizes: Integers) -> None:
+    """Encode the rows of ``new`` against those of ``old``, each into ``out``; keep the sizes."""
+    for page in range(new.shape[0]):
+        before, after = old[page], new[page]
+        words = before.view(np.uint64), after.view(np.uint64)
+        sizes[page] = encode_page(before, after, words[0], words[1], out)
 
 
 @jit

@@ -1,0 +1,118 @@
+"""What codecs make of pages, as measured on bytes: the tables behind sizes mode.
+
+`migsim calibrate --sizes` measures them anew (`migsim.calibration`).
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.resources
+from collections.abc import Mapping
+
+import numpy as np
+
+from migsim._kernels.content import BLEND, BLEND_STEPS
+from migsim._types import Bytes, Floats, Shorts
+from migsim.content import CLASSES, PAGE_BYTES
+from migsim.errors import InputError
+
+__all__ = [
+    "CLASS_COUNT",
+    "DELTA_STEPS",
+    "PACKETS",
+    "QUANTILES",
+    "class_names",
+    "delta_table",
+    "grid",
+    "page_sizes",
+]
+
+CLASS_COUNT = 128
+"""Rows of a table that is indexed by class."""
+QUANTILES = 8
+"""Sizes of a page are drawn from the middles of so many equal parts of the distribution."""
+PACKETS = (1, 4, 16, 64, 128)
+"""Numbers of pages that were measured together."""
+DELTA_STEPS = 1
+"""Measured numbers of bytes and runs for each doubling."""
+
+
+def class_names() -> dict[str, int]:
+    """Return all classes that have sizes: those with names, and the blends of recordings."""
+    blends = {
+        f"blend-{r}-{h}": BLEND + (BLEND_STEPS + 1) * r + h
+        for r in range(BLEND_STEPS + 1)
+        for h in range(BLEND_STEPS + 1 - r)
+    }
+    return CLASSES | blends
+
+
+def grid() -> list[int]:
+    """Return the numbers of written bytes for which deltas were measured, and of runs too."""
+    return [2**k for k in range((PAGE_BYTES - 1).bit_length() + 1)]
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = importlib.resources.files("migsim.data").joinpath(name).read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+@functools.cache
+def _sizes() -> dict[str, dict[int, dict[str, list[float]]]]:
+    """Return codec -> packet -> class -> quantiles."""
+    found: dict[str, dict[int, dict[str, list[float]]]] = {}
+    for row in _rows("codec-sizes.csv"):
+        of_codec = found.setdefault(row["codec"], {})
+        quantiles = [float(size) for size in row["sizes"].split()]
+        of_codec.setdefault(int(row["packet"]), {})[row["class"]] = quantiles
+    return found
+
+
+def page_sizes(codec: str, packet: int, shares: Mapping[str, float]) -> Shorts:
+    """Return the encoded sizes of a page by class and quantile: uint16 (`CLASS_COUNT`, 8).
+
+    In a packet of several pages those of a class help one another, so of a class of which a guest
+    has a share of ``shares`` (1 for others) as many pages count. Raises `InputError` for a codec
+    that was not measured.
+    """
+    table = _sizes()
+    if codec not in table:
+        raise InputError(
+            f"codec '{codec}' has no measured sizes (there are {', '.join(sorted(table))}); "
+            "memory_model=bytes runs it on bytes"
+        )
+    known = table[codec]
+    if packet > 1 and max(known) == 1:
+        raise InputError(f"codec '{codec}' has no measured sizes for packets of pages")
+    sizes = np.full((CLASS_COUNT, QUANTILES), PAGE_BYTES, np.uint16)
+    for name, number in class_names().items():
+        if packet == 1:
+            sizes[number] = known[1][name]
+            continue
+        counts = sorted(known)
+        means = [float(np.mean(known[count][name])) for count in counts]
+        together = max(1.0, packet * shares.get(name, 1.0))
+        sizes[number] = round(float(np.interp(np.log2(together), np.log2(counts), means)))
+    return sizes
+
+
+@functools.cache
+def delta_table(codec: str) -> tuple[Floats, Bytes]:
+    """Return mean sizes of deltas, and the row of each class in them.
+
+    float64 (rows, log2 of written bytes, log2 of runs), and uint8 (`CLASS_COUNT`,).
+    """
+    names = [*CLASSES, "recorded"]
+    steps = grid()
+    table = np.zeros((len(names), len(steps), len(steps)))
+    for row in _rows("delta-sizes.csv"):
+        if row["codec"] == codec:
+            i, k = steps.index(int(row["written"])), steps.index(int(row["runs"]))
+            table[names.index(row["class"]), i, k] = float(row["size"])
+            if i == k:  # there are no more runs than bytes
+                table[names.index(row["class"]), i, k + 1 :] = float(row["size"])
+    rows = np.full(CLASS_COUNT, names.index("recorded"), np.uint8)
+    for place, name in enumerate(CLASSES):
+        rows[CLASSES[name]] = place
+    return table, rows

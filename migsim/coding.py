@@ -1,0 +1,202 @@
+"""A codec at work in one migration: its cache, its tables, its counts, and its bytes if any."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from migsim._kernels.content import CLASS_MASK
+from migsim._kernels.encoding import (
+    CODER_STATE,
+    DEDUP,
+    DELTA,
+    FRAME_BYTES,
+    RATIO,
+    RAW,
+    SAME,
+    WHOLE,
+    Coder,
+    cache_page,
+    find_cached,
+    forget_pages,
+)
+from migsim._types import Bytes, Record
+from migsim.codec import Codec, Method
+from migsim.codec_costs import read_costs
+from migsim.codec_sizes import CLASS_COUNT, DELTA_STEPS, class_names, delta_table, page_sizes
+from migsim.content import PAGE_BYTES
+from migsim.encoders import compressor_of, make_encoder
+from migsim.memory import GuestMemory
+from migsim.pages import Pages
+
+__all__ = ["Coding"]
+
+_METHODS: dict[Method, int] = {
+    "raw": RAW, "ratio": RATIO, "whole": WHOLE, "delta": DELTA, "dedup": DEDUP,
+}  # fmt: skip
+_PACKET_HEADER = 320  # bytes of QEMU's multifd packet beside 8 for each page
+
+
+class Coding:
+    """What encodes the pages of one guest by one codec.
+
+    Attributes:
+        codec: the description.
+        coder: what kernels need of it.
+        largest: bytes that one page, with all that waits for it, can come to.
+    """
+
+    def __init__(self, codec: Codec, memory: GuestMemory, pages: int, costs: str) -> None:
+        """Make the codec ready. Raises `InputError` where it has no sizes or no costs."""
+        self.codec = codec
+        self._memory = memory
+        self.coder = self._make_coder(pages, costs)
+        waiting = codec.packet if memory.has_bytes else 1
+        self.largest = waiting * (PAGE_BYTES + FRAME_BYTES) + _PACKET_HEADER
+        self._packet: list[tuple[int, bytes]] = []
+        if memory.has_bytes and codec.method != "raw":
+            slots = self.coder.cached.size
+            self._old = np.zeros((slots, PAGE_BYTES), np.uint8)
+            if codec.packet > 1:
+                self._compressor = compressor_of(codec)
+            else:
+                self._encoder = make_encoder(codec)
+
+    @property
+    def state(self) -> Record:
+        """The coder's scalars."""
+        return self.coder.state[0]
+
+    def prepare(self, syncs: int, *, paused: bool) -> None:
+        """Get ready for a transfer after ``syncs`` readings of the dirty log."""
+        self.state.sync = syncs
+        self.state.updates = not (paused and self.codec.keeps_recent)
+
+    def forget(self, pages: Pages) -> None:
+        """Take note that something else has sent ``pages``."""
+        if self.coder.cached.size:
+            forget_pages(self.coder, pages.words)
+        forget = getattr(getattr(self, "_encoder", None), "forget", None)
+        if forget is not None:
+            for page in pages.indices():
+                forget(int(page))
+
+    def encode(self, page: int) -> int:
+        """Encode the bytes of a page and decode them at the destination.
+
+        Returns the content bytes on the wire as `migsim._kernels.encoding.encoded_size` does;
+        a packet's leave with its last page.
+        """
+        s, memory = self.state, self._memory.arrays
+        kind = int(memory.classes[page]) & CLASS_MASK
+        seconds = float(self.coder.seconds[kind])
+        new, there = memory.here[page], memory.there
+        if not new.any():  # goes as a zero page, but an older version is one of zeros from now on
+            self._encoder.encode(page, None, new)
+            self._keep_version(page, new)
+            return 0
+        if self.codec.packet > 1:
+            self._charge(seconds)
+            self._packet.append((page, new.tobytes()))
+            return self.flush() if len(self._packet) == self.codec.packet else 0
+        if self.codec.method == "ratio" and not self.codec.skips_uniform:
+            self._charge(seconds)
+            there[page] = new
+            s.encoded += 1
+            return round(PAGE_BYTES * self.codec.ratio)
+        old = self._old_version(page)
+        message = self._encoder.encode(page, old, new)
+        if old is not None and message == b"":
+            s.unchanged += 1
+            self._charge(seconds)
+            return SAME
+        if message is None or FRAME_BYTES + len(message) >= PAGE_BYTES:
+            s.overflows += old is not None
+            there[page] = new
+            content = PAGE_BYTES
+        else:
+            self._encoder.decode(page, message, there)
+            content = FRAME_BYTES + len(message)
+            s.encoded += 1
+            seconds += len(message) * float(s.seconds_per_byte)
+        self._charge(seconds)
+        self._keep_version(page, new)
+        return content
+
+    def flush(self) -> int:
+        """Encode the packet as far as it is filled; return its bytes, 0 for an empty one."""
+        if not self._packet:
+            return 0
+        pages = [page for page, _ in self._packet]
+        data = b"".join(content for _, content in self._packet)
+        self._packet.clear()
+        message = self._compressor.compress(data)
+        there = self._memory.arrays.there
+        if len(message) < len(data):
+            data = self._compressor.decompress(message, len(data))
+            self.state.encoded += len(pages)
+        for place, page in enumerate(pages):
+            content = data[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
+            there[page] = np.frombuffer(content, np.uint8)
+        return min(len(message), len(data)) + _PACKET_HEADER
+
+    def _charge(self, seconds: float) -> None:
+        self.state.page_seconds = seconds / self.codec.threads
+        self.state.cpu_seconds += seconds
+
+    def _old_version(self, page: int) -> Bytes | None:
+        if self.codec.method != "delta":
+            return None
+        if find_cached(self.coder, page):
+            return self._old[page & int(self.state.cache_mask)]
+        self.state.misses += 1
+        return None
+
+    def _keep_version(self, page: int, new: Bytes) -> None:
+        if self.codec.method != "delta" or not self.state.updates:
+            return
+        if find_cached(self.coder, page) or cache_page(self.coder, page):
+            self._old[page & int(self.state.cache_mask)] = new
+
+    def _make_coder(self, pages: int, costs: str) -> Coder:
+        codec, content = self.codec, self._memory.content
+        state: Record = np.recarray(1, dtype=CODER_STATE)
+        state.view(np.uint8)[:] = 0
+        s = state[0]
+        s.method, s.threads, s.ratio = _METHODS[codec.method], codec.threads, codec.ratio
+        s.skips_uniform, s.keeps_recent = codec.skips_uniform, codec.keeps_recent
+        s.frame_bytes = FRAME_BYTES if codec.packet == 1 else 0
+        s.updates, s.delta_steps = 1, DELTA_STEPS
+        if codec.packet > 1:
+            s.packet_share = _PACKET_HEADER / codec.packet
+        seconds = np.zeros(CLASS_COUNT)
+        if codec.method == "ratio":
+            seconds.fill(PAGE_BYTES / codec.bytes_per_second)
+        if codec.method != "raw" and codec.name != "scaled":
+            known = read_costs(costs)
+            cost = known.get(codec.name)
+            if cost is None and codec.encoder is None:
+                raise codec.wrong("CPU time", "unknown", f"rows for it in codec costs '{costs}'")
+            if cost is not None:
+                s.seconds_per_byte = cost.seconds_per_byte
+                for name, number in class_names().items():
+                    seconds[number] = cost.of_class(name)
+            if "zero" in known:
+                s.zero_seconds = known["zero"].of_class("any")
+        sizes, deltas = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0))
+        rows = np.zeros(0, np.uint8)
+        slots = groups = 0
+        if not self._memory.has_bytes and codec.method == "whole":
+            sizes = page_sizes(codec.name, codec.packet, content.shares)
+        if codec.method == "delta":
+            deltas, rows = delta_table(codec.name)
+            slots = 1 << (pages - 1).bit_length()
+            if codec.cache is not None:
+                slots = min(slots, codec.cache // PAGE_BYTES)
+        if codec.method == "dedup":
+            groups = int(content.state()[0].duplicate_groups)
+        s.cache_mask = slots - 1
+        return Coder(
+            state, sizes, deltas, rows, seconds,
+            np.full(slots, -1, np.int32), np.zeros(slots, np.int32),
+            np.zeros((groups >> 6) + 1, np.uint64),
+        )  # fmt: skip

@@ -1,0 +1,195 @@
+"""What is in a guest's pages, and what its writes change: the rule, and its arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from migsim._kernels.content import (
+    CODE,
+    COMPRESSED,
+    ENCRYPTED,
+    HEAP,
+    TEXT,
+    UNIFORM,
+    draw_classes,
+    silence,
+)
+from migsim._kernels.draws import random_bits
+from migsim._kernels.encoding import MEMORY_STATE
+from migsim._types import Bytes, Integers, Record
+from migsim.errors import InputError, did_you_mean
+from migsim.pages import Pages
+from migsim.units import Bytes as Size
+from migsim.units import Fraction
+from migsim.workload import Workload
+
+__all__ = ["CLASSES", "PAGE_BYTES", "Content", "ContentRule", "RecordedContent", "parse_content"]
+
+CLASSES = {
+    "encrypted": ENCRYPTED,
+    "compressed": COMPRESSED,
+    "text": TEXT,
+    "code": CODE,
+    "heap": HEAP,
+    "uniform": UNIFORM,
+}
+"""The classes of pages by name; ``zero`` pages beside them are no class."""
+
+PAGE_BYTES = 4096
+"""The page size for which pages have content: what hypervisors encode at a time."""
+
+_ZERO = 127  # stands for a zero page while classes are drawn; its first write makes it a heap page
+_GUEST = "heap:50+text:15+code:15+compressed:15+encrypted:5"
+_DEFAULT_WRITE = 64
+_WORD = 8
+_GROUP_PAGES = 8  # pages that are equal to one another, on average
+_SEED_PART = 0xC0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentRule:
+    """Parameters that every workload has: what its pages hold, and what a write changes.
+
+    Attributes:
+        content: the mix of page classes, written ``class:weight+class:weight`` or as one name, of
+            zero, uniform, text, code, heap, compressed, encrypted; ``guest`` is a server's mix.
+        write_bytes: bytes that a write writes; by default what was recorded, else 64.
+        write_pattern: whether they lie together at a random place (``record``), in words scattered
+            over the page (``scattered``), or in words that are always the same ones (``fixed``).
+        silent_fraction: share of the writes that leave their page as it was; by default what was
+            recorded, else none. Such writes dirty the log and change nothing.
+        duplicate_fraction: share of the pages that begin as copies of others (Barker et al., ATC
+            2012: less than 15 %).
+    """
+
+    content: str = "guest"
+    write_bytes: Size | None = None
+    write_pattern: Literal["record", "scattered", "fixed"] = "record"
+    silent_fraction: Fraction | None = None
+    duplicate_fraction: Fraction = 0.1
+
+
+@runtime_checkable
+class RecordedContent(Protocol):
+    """A workload that knows what its writes change, as a recording does.
+
+    Attributes:
+        spots: places of a page at which the runs of a write may begin; 0 for anywhere.
+    """
+
+    spots: int
+
+    def changes(self, first: int, out: Integers) -> None:
+        """Fill in what the accesses from ``first`` on change (`migsim._kernels.content`)."""
+        ...
+
+    def classes(self, out: Bytes) -> None:
+        """Set the class of each page that it knows."""
+        ...
+
+
+def parse_content(text: str) -> dict[str, float]:
+    """Return the shares of the classes in a mix, which add up to 1. Raises `InputError`.
+
+    >>> parse_content("heap:3+zero")
+    {'heap': 0.75, 'zero': 0.25}
+    """
+    weights: dict[str, float] = {}
+    for part in (_GUEST if text == "guest" else text).split("+"):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        known = [*CLASSES, "zero"]
+        if name not in known:
+            known += ["guest"]
+            raise InputError(f"content: unknown class '{name}', {did_you_mean(name, known)}")
+        try:
+            value = float(weight) if colon else 1.0
+        except ValueError:
+            value = -1.0
+        if not 0 < value < 1e9 or name in weights:
+            raise InputError(f"content: got '{text}', expected a mix such as 'heap:3+text:1'")
+        weights[name] = value
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+class Content:
+    """The content of one guest: which class each page has, and what each access changes."""
+
+    def __init__(self, rule: ContentRule, workload: Workload, pages: int, seed: int) -> None:
+        self._rule = rule
+        self.shares = parse_content(rule.content)
+        self._recorded = workload if isinstance(workload, RecordedContent) else None
+        self._pages = pages
+        self.seed = random_bits(np.uint64(seed % 2**64), _SEED_PART)
+        self._classes: Bytes | None = None
+        size = _DEFAULT_WRITE if rule.write_bytes is None else rule.write_bytes
+        if not 0 <= size <= PAGE_BYTES:
+            raise InputError(
+                f"content: write_bytes is {size}, expected at most a page of {PAGE_BYTES} bytes"
+            )
+        together = rule.write_pattern == "record" or size < 2 * _WORD
+        runs = min(1, size) if together else size // _WORD
+        self._change = size | runs << 16
+
+    @property
+    def follows_recording(self) -> bool:
+        """Whether the workload itself says what its writes change."""
+        return self._recorded is not None and self._rule.write_bytes is None
+
+    def zero_pages(self) -> Pages:
+        """Return the pages that begin as zeros by the mix of classes."""
+        if "zero" not in self.shares:
+            return Pages.none(self._pages)
+        return Pages.of(np.flatnonzero(self._drawn() == _ZERO), size=self._pages)
+
+    def classes(self) -> Bytes:
+        """Return the class of each page: uint8 of shape (pages,)."""
+        classes = self._drawn().copy()
+        classes[classes == _ZERO] = HEAP
+        if self._recorded is not None and self._rule.content == "guest":
+            self._recorded.classes(classes)
+        return classes
+
+    def state(self) -> Record:
+        """Return the constants that kernels need of the content."""
+        record: Record = np.recarray(1, dtype=MEMORY_STATE)
+        record.seed = self.seed
+        if self._recorded is not None and self.follows_recording:
+            record.spots = self._recorded.spots
+        else:
+            record.spots = 1 if self._rule.write_pattern == "fixed" else 0
+        record.page_bytes = PAGE_BYTES
+        record.duplicate_share = self._rule.duplicate_fraction
+        record.duplicate_groups = self._groups
+        return record
+
+    def changes(self, first: int, out: Integers) -> None:
+        """Fill in what the accesses from ``first`` on change."""
+        if self._recorded is not None and self.follows_recording:
+            self._recorded.changes(first, out)
+            if self._rule.silent_fraction is None:
+                return
+        else:
+            out.fill(self._change)
+        silent = self._rule.silent_fraction or 0.0
+        if silent:
+            silence(self.seed, first, silent, out)
+
+    @property
+    def _groups(self) -> int:
+        duplicates = self._rule.duplicate_fraction * self._pages
+        return int(np.ceil(duplicates / _GROUP_PAGES))
+
+    def _drawn(self) -> Bytes:
+        if self._classes is None:
+            classes = np.empty(self._pages, np.uint8)
+            kinds = np.array([CLASSES.get(name, _ZERO) for name in self.shares], np.uint8)
+            upper = np.cumsum(list(self.shares.values()))
+            upper[-1] = 2.0  # above every draw, whatever rounding has done
+            share = self._rule.duplicate_fraction
+            draw_classes(self.seed, share, self._groups, upper, kinds, classes)
+            self._classes = classes
+        return self._classes

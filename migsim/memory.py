@@ -1,0 +1,96 @@
+"""The memory of a guest at both hosts, as sizes or as bytes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from migsim._kernels.encoding import Memory
+from migsim._kernels.image import differing_pages, fill_memory
+from migsim._types import Bytes
+from migsim.content import PAGE_BYTES, Content
+from migsim.errors import InputError
+from migsim.machine import VirtualMachine
+from migsim.pages import Pages
+from migsim.units import GIB, format_size
+
+__all__ = ["GuestMemory", "MemoryModel"]
+
+MemoryModel = Literal["sizes", "bytes"]
+
+_MOST_BYTES = 8 * GIB
+"""Of a guest with bytes: three copies of it are held."""
+
+
+def _no_bytes(rows: int = 0) -> Bytes:
+    return np.empty((rows, PAGE_BYTES), np.uint8)
+
+
+class GuestMemory:
+    """What is known of the content of a guest's pages: nothing, sizes, or all their bytes.
+
+    Nothing is kept track of before an algorithm uses a codec whose sizes depend on content; guests
+    with bytes have them from the start.
+
+    Attributes:
+        content: the classes of pages, and what writes change.
+        arrays: what kernels need.
+    """
+
+    def __init__(self, vm: VirtualMachine, content: Content, nonzero: Pages) -> None:
+        """Make the memory of a guest of which all but the pages of ``nonzero`` hold zeros.
+
+        Raises `InputError` where the machine cannot have bytes.
+        """
+        self._vm = vm
+        self.content = content
+        self.has_bytes = vm.memory_model == "bytes"
+        empty, shorts = np.empty(0, np.uint8), np.empty(0, np.uint16)
+        self.arrays = Memory(
+            content.state(), empty, shorts, shorts, _no_bytes(), _no_bytes(), _no_bytes()
+        )
+        if self.has_bytes:
+            if vm.memory > _MOST_BYTES:
+                raise InputError(
+                    f"virtual machine: memory is {format_size(vm.memory)}, expected at most "
+                    f"{format_size(_MOST_BYTES)} with memory_model=bytes"
+                )
+            self.track()
+            here, there = np.zeros((2, vm.pages, PAGE_BYTES), np.uint8)
+            self.arrays = self.arrays._replace(here=here, there=there)
+            fill_memory(self.arrays, nonzero.words)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether content is kept track of."""
+        return self.arrays.classes.size > 0
+
+    def track(self) -> None:
+        """Keep track of content from now on. Raises `InputError` for pages of another size."""
+        if self.tracked:
+            return
+        if self._vm.page_size != PAGE_BYTES:
+            raise InputError(
+                f"virtual machine: page_size is {format_size(self._vm.page_size)}, expected 4 KiB: "
+                "the content of other pages is not modelled"
+            )
+        pages = self._vm.pages
+        written, runs = np.zeros((2, pages), np.uint16)
+        self.arrays = self.arrays._replace(
+            classes=self.content.classes(), written=written, runs=runs
+        )
+
+    def switch_over(self) -> None:
+        """The guest goes on at the destination: from now on its writes change bytes there."""
+        if self.has_bytes:
+            self.arrays = self.arrays._replace(truth=self.arrays.here.copy())
+
+    def differing(self) -> Pages:
+        """Return the pages whose bytes at the destination are not what the guest has written."""
+        pages = Pages.none(self._vm.pages)
+        if self.has_bytes:
+            truth = self.arrays.truth if self.arrays.truth.size else self.arrays.here
+            differing_pages(truth, self.arrays.there, pages.words)
+            pages.touched()
+        return pages
