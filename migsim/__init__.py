@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from migsim._jit import jit
     from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit
     from migsim.build import child_seed, make_workload, workload_files
-    from migsim.codec import RAW, Codec, make_codec
+    from migsim.codecs import RAW, Codec, make_codec
     from migsim.errors import InputError
     from migsim.machine import VirtualMachine
-    from migsim.migration import Migration, Sent
+    from migsim.migration import Migration
     from migsim.network import Link
     from migsim.pages import Pages
     from migsim.parameters import NamesFiles, split_call, split_outside
     from migsim.registry import trace_path
     from migsim.result import Result
     from migsim.simulate import Outcome, migrate, run
+    from migsim.source import Sent
     from migsim.task import Task
     from migsim.workload import Steady, Workload
 
@@ -41,13 +42,13 @@ _HOMES = {
     "split_call": "parameters",
     "split_outside": "parameters",
     "workload_files": "build",
-    "RAW": "codec",
-    "Codec": "codec",
-    "make_codec": "codec",
+    "RAW": "codecs",
+    "Codec": "codecs",
+    "make_codec": "codecs",
     "InputError": "errors",
     "VirtualMachine": "machine",
     "Migration": "migration",
-    "Sent": "migration",
+    "Sent": "source",
     "Link": "network",
     "Pages": "pages",
     "NamesFiles": "parameters",
@@ -77,8 +78,8 @@ __all__ = [
     "VirtualMachine",
     "Workload",
     "child_seed",
-    "make_codec",
     "jit",
+    "make_codec",
     "make_workload",
     "migrate",
     "portable_exp",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import os
 import time
@@ -17,11 +18,11 @@ from migsim._kernels.content import FORCED, fill_page, write_page
 from migsim._kernels.image import count_zero
 from migsim._kernels.xbzrle import encode_pages
 from migsim._types import Bytes
-from migsim.codec import Codec, adaptive, dedup, delta, lz4, zlib, zstd
 from migsim.codec_costs import COLUMNS
 from migsim.codec_sizes import PACKETS, QUANTILES, class_names, grid
+from migsim.codecs import Codec, Encoder, adaptive, dedup, delta, lz4, zlib, zstd
 from migsim.content import CLASSES, PAGE_BYTES
-from migsim.encoders import Encoder, compressor_of, digest_of, make_encoder
+from migsim.encoders import compressor_of, digest_of, make_encoder
 from migsim.errors import InputError
 
 __all__ = [
@@ -208,12 +209,12 @@ def _delta_costs() -> Iterator[dict[str, object]]:
         encoder = make_encoder(delta() if name == "xbzrle" else delta(compressor="zstd"))
         times, bytes_ = [], []
         for new in changed.values():
-            times.append(_seconds(lambda work=work, new=new: work(new), len(old)))
+            times.append(_seconds(functools.partial(work, new), len(old)))
             messages = [encoder.encode(0, a, b) for a, b in zip(old, new, strict=True)]
             bytes_.append(np.mean([len(message or b"") for message in messages]))
         per_byte = max(0.0, (times[1] - times[0]) / float(bytes_[1] - bytes_[0]))
-        page = max(0.0, times[0] - per_byte * float(bytes_[0]))
-        yield _Timed(name, "any", page, per_byte).row()
+        for_page = max(0.0, times[0] - per_byte * float(bytes_[0]))
+        yield _Timed(name, "any", for_page, per_byte).row()
 
 
 def write_table(path: Path, rows: Iterator[dict[str, object]]) -> int:

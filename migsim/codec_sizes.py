@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.resources
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -99,7 +100,7 @@ def page_sizes(codec: str, packet: int, shares: Mapping[str, float]) -> Shorts:
 
 @functools.cache
 def delta_table(codec: str) -> tuple[Floats, Bytes]:
-    """Return mean sizes of deltas, and the row of each class in them.
+    """Return the logarithms of mean sizes of deltas, and the row of each class in them.
 
     float64 (rows, log2 of written bytes, log2 of runs), and uint8 (`CLASS_COUNT`,).
     """
@@ -109,9 +110,11 @@ def delta_table(codec: str) -> tuple[Floats, Bytes]:
     for row in _rows("delta-sizes.csv"):
         if row["codec"] == codec:
             i, k = steps.index(int(row["written"])), steps.index(int(row["runs"]))
-            table[names.index(row["class"]), i, k] = float(row["size"])
+            table[names.index(row["class"]), i, k] = math.log(max(1.0, float(row["size"])))
             if i == k:  # there are no more runs than bytes
-                table[names.index(row["class"]), i, k + 1 :] = float(row["size"])
+                table[names.index(row["class"]), i, k + 1 :] = math.log(
+                    max(1.0, float(row["size"]))
+                )
     rows = np.full(CLASS_COUNT, names.index("recorded"), np.uint8)
     for place, name in enumerate(CLASSES):
         rows[CLASSES[name]] = place

@@ -20,15 +20,17 @@ from migsim._kernels.encoding import (
     forget_pages,
 )
 from migsim._types import Bytes, Record
-from migsim.codec import Codec, Method
 from migsim.codec_costs import read_costs
 from migsim.codec_sizes import CLASS_COUNT, DELTA_STEPS, class_names, delta_table, page_sizes
+from migsim.codecs import Codec, Method
 from migsim.content import PAGE_BYTES
 from migsim.encoders import compressor_of, make_encoder
+from migsim.guest import Guest
+from migsim.machine import VirtualMachine
 from migsim.memory import GuestMemory
 from migsim.pages import Pages
 
-__all__ = ["Coding"]
+__all__ = ["Coding", "Codings"]
 
 _METHODS: dict[Method, int] = {
     "raw": RAW, "ratio": RATIO, "whole": WHOLE, "delta": DELTA, "dedup": DEDUP,
@@ -45,15 +47,15 @@ class Coding:
         largest: bytes that one page, with all that waits for it, can come to.
     """
 
-    def __init__(self, codec: Codec, memory: GuestMemory, pages: int, costs: str) -> None:
+    def __init__(self, codec: Codec, memory: GuestMemory, vm: VirtualMachine) -> None:
         """Make the codec ready. Raises `InputError` where it has no sizes or no costs."""
         self.codec = codec
         self._memory = memory
-        self.coder = self._make_coder(pages, costs)
+        self.coder = self._make_coder(vm)
         waiting = codec.packet if memory.has_bytes else 1
-        self.largest = waiting * (PAGE_BYTES + FRAME_BYTES) + _PACKET_HEADER
+        self.largest = waiting * (vm.page_size + FRAME_BYTES) + _PACKET_HEADER
         self._packet: list[tuple[int, bytes]] = []
-        if memory.has_bytes and codec.method != "raw":
+        if memory.has_bytes and codec.reads_content:
             slots = self.coder.cached.size
             self._old = np.zeros((slots, PAGE_BYTES), np.uint8)
             if codec.packet > 1:
@@ -62,14 +64,14 @@ class Coding:
                 self._encoder = make_encoder(codec)
 
     @property
+    def in_packets(self) -> bool:
+        """Whether pages wait at the source for others of their packet."""
+        return self.codec.packet > 1 and self._memory.has_bytes
+
+    @property
     def state(self) -> Record:
         """The coder's scalars."""
         return self.coder.state[0]
-
-    def prepare(self, syncs: int, *, paused: bool) -> None:
-        """Get ready for a transfer after ``syncs`` readings of the dirty log."""
-        self.state.sync = syncs
-        self.state.updates = not (paused and self.codec.keeps_recent)
 
     def forget(self, pages: Pages) -> None:
         """Take note that something else has sent ``pages``."""
@@ -98,11 +100,6 @@ class Coding:
             self._charge(seconds)
             self._packet.append((page, new.tobytes()))
             return self.flush() if len(self._packet) == self.codec.packet else 0
-        if self.codec.method == "ratio" and not self.codec.skips_uniform:
-            self._charge(seconds)
-            there[page] = new
-            s.encoded += 1
-            return round(PAGE_BYTES * self.codec.ratio)
         old = self._old_version(page)
         message = self._encoder.encode(page, old, new)
         if old is not None and message == b"":
@@ -147,7 +144,8 @@ class Coding:
         if self.codec.method != "delta":
             return None
         if find_cached(self.coder, page):
-            return self._old[page & int(self.state.cache_mask)]
+            old: Bytes = self._old[page & int(self.state.cache_mask)]
+            return old
         self.state.misses += 1
         return None
 
@@ -157,12 +155,13 @@ class Coding:
         if find_cached(self.coder, page) or cache_page(self.coder, page):
             self._old[page & int(self.state.cache_mask)] = new
 
-    def _make_coder(self, pages: int, costs: str) -> Coder:
-        codec, content = self.codec, self._memory.content
+    def _make_coder(self, vm: VirtualMachine) -> Coder:
+        codec, content, costs = self.codec, self._memory.content, vm.codec_costs
         state: Record = np.recarray(1, dtype=CODER_STATE)
         state.view(np.uint8)[:] = 0
         s = state[0]
         s.method, s.threads, s.ratio = _METHODS[codec.method], codec.threads, codec.ratio
+        s.reads_content = codec.reads_content
         s.skips_uniform, s.keeps_recent = codec.skips_uniform, codec.keeps_recent
         s.frame_bytes = FRAME_BYTES if codec.packet == 1 else 0
         s.updates, s.delta_steps = 1, DELTA_STEPS
@@ -170,8 +169,8 @@ class Coding:
             s.packet_share = _PACKET_HEADER / codec.packet
         seconds = np.zeros(CLASS_COUNT)
         if codec.method == "ratio":
-            seconds.fill(PAGE_BYTES / codec.bytes_per_second)
-        if codec.method != "raw" and codec.name != "scaled":
+            seconds.fill(vm.page_size / codec.bytes_per_second)
+        if codec.reads_content:
             known = read_costs(costs)
             cost = known.get(codec.name)
             if cost is None and codec.encoder is None:
@@ -189,7 +188,7 @@ class Coding:
             sizes = page_sizes(codec.name, codec.packet, content.shares)
         if codec.method == "delta":
             deltas, rows = delta_table(codec.name)
-            slots = 1 << (pages - 1).bit_length()
+            slots = 1 << (vm.pages - 1).bit_length()
             if codec.cache is not None:
                 slots = min(slots, codec.cache // PAGE_BYTES)
         if codec.method == "dedup":
@@ -200,3 +199,34 @@ class Coding:
             np.full(slots, -1, np.int32), np.zeros(slots, np.int32),
             np.zeros((groups >> 6) + 1, np.uint64),
         )  # fmt: skip
+
+
+class Codings:
+    """The codecs at work in one migration."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._made: dict[Codec, Coding] = {}
+
+    @property
+    def all(self) -> list[Coding]:
+        """All that were used so far."""
+        return list(self._made.values())
+
+    def prepared(self, codec: Codec, *, paused: bool = False) -> Coding:
+        """Return a codec ready for a transfer, made when it is first used. Raises `InputError`."""
+        guest = self._guest
+        if codec not in self._made:
+            if codec.reads_content:
+                guest.track_content()
+            self._made[codec] = Coding(codec, guest.memory, guest.vm)
+        coding = self._made[codec]
+        coding.state.sync = guest.syncs
+        coding.state.updates = not (paused and codec.keeps_recent)
+        return coding
+
+    def note_sent(self, codec: Codec, pages: Pages) -> None:
+        """Let the other codecs know that their versions of ``pages`` are not the last ones."""
+        for other, coding in self._made.items():
+            if other != codec:
+                coding.forget(pages)

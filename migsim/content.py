@@ -123,7 +123,7 @@ class Content:
         self.shares = parse_content(rule.content)
         self._recorded = workload if isinstance(workload, RecordedContent) else None
         self._pages = pages
-        self.seed = random_bits(np.uint64(seed % 2**64), _SEED_PART)
+        self.seed = np.uint64(random_bits(np.uint64(seed % 2**64), _SEED_PART))
         self._classes: Bytes | None = None
         size = _DEFAULT_WRITE if rule.write_bytes is None else rule.write_bytes
         if not 0 <= size <= PAGE_BYTES:
@@ -153,7 +153,7 @@ class Content:
             self._recorded.classes(classes)
         return classes
 
-    def state(self) -> Record:
+    def state(self, page_bytes: int = PAGE_BYTES) -> Record:
         """Return the constants that kernels need of the content."""
         record: Record = np.recarray(1, dtype=MEMORY_STATE)
         record.seed = self.seed
@@ -161,7 +161,7 @@ class Content:
             record.spots = self._recorded.spots
         else:
             record.spots = 1 if self._rule.write_pattern == "fixed" else 0
-        record.page_bytes = PAGE_BYTES
+        record.page_bytes = page_bytes
         record.duplicate_share = self._rule.duplicate_fraction
         record.duplicate_groups = self._groups
         return record

@@ -88,6 +88,7 @@ class Destination:
         self._states: Record = np.recarray(1, dtype=DESTINATION_STATE)
         self._vcpus: Record = np.recarray(guest.vm.vcpus, dtype=VCPU)
         self._first_access = guest.accesses
+        guest.memory.switch_over()
         self._start()
 
     def _start(self) -> None:

@@ -15,34 +15,12 @@ from migsim._kernels.encoding import REFERENCE_BYTES
 from migsim._kernels.similarity import similar_words
 from migsim._kernels.xbzrle import MALFORMED, decode_page, encode_page
 from migsim._types import Bytes
-from migsim.codec import Codec
+from migsim.codecs import Codec, Damaged, Encoder
 
 if TYPE_CHECKING:
     import zstandard
 
-__all__ = ["Damaged", "Encoder", "compressor_of", "digest_of", "make_encoder"]
-
-
-class Damaged(Exception):  # noqa: N818 - what came is, not what was done
-    """What has arrived is no encoded page."""
-
-
-class Encoder(Protocol):
-    """What encodes pages at the source and decodes them at the destination."""
-
-    def encode(self, page: int, old: Bytes | None, new: Bytes) -> bytes | None:
-        """Return what leaves for ``page``; None where it is better sent as it is.
-
-        ``new`` (uint8) is its content, ``old`` the version that both hosts have, if they have one.
-        """
-        ...
-
-    def decode(self, page: int, message: bytes, memory: Bytes) -> None:
-        """Change the destination's ``memory`` (pages by page size) as a message says.
-
-        Raises `Damaged` for what is no message.
-        """
-        ...
+__all__ = ["compressor_of", "digest_of", "make_encoder"]
 
 
 class _Compressor(Protocol):

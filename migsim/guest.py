@@ -29,6 +29,7 @@ class Guest:
         nonzero: pages that are not all zeros. The destination's memory starts as zeros, so a zero
             page is not stale.
         sent: pages that have been sent at least once.
+        owed: pages that whoever reads the log knows to differ at the destination.
         uncleared: chunks of the log that are cleared when their first page is sent.
         taken: what the last reading of the log returned; under ``send``, what a chunk's clearing
             clears (KVM_CLEAR_DIRTY_LOG takes the bits to clear). Unused under ``sync``.
@@ -49,6 +50,7 @@ class Guest:
         self.log = Pages.none(size)
         self.taken = Pages.none(0)
         self.sent = Pages.none(size)
+        self.owed = self.everything
         self.accesses = 0
         self.syncs = 1
         self.chunk_shift = (vm.clear_chunk // vm.page_size).bit_length() - 1
@@ -66,7 +68,7 @@ class Guest:
     def track_content(self) -> None:
         """Keep track of what pages hold from now on."""
         if not self.memory.tracked:
-            self.memory.track()
+            self.memory.track(self.stale & self.sent)
             self.window.track(self.memory.content)
 
     @property
@@ -87,7 +89,9 @@ class Guest:
     def read_log(self, *, clear: bool) -> Pages:
         """Return the pages in the dirty log, and clear it by the rule of the machine."""
         dirty = self.log.copy()
-        self.syncs += clear
+        if clear:
+            self.syncs += 1
+            self.owed |= dirty
         if clear and self.vm.dirty_log == "sync":
             self.log = Pages.none(self.vm.pages)
         elif clear:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
@@ -35,7 +35,8 @@ class Switch:
     """How the guest was switched over to the destination; filled in as it happens.
 
     Attributes:
-        exposed: pages that the guest could read at the destination while they were stale.
+        pages: pages of the guest.
+        exposed: those that it could read at the destination while they were stale.
         unsent: those of them that were known to be dirty and were not sent.
         unread: those that were in the dirty log when the guest was switched over.
         differing: pages of which it could read other bytes than it had written, for guests with
@@ -47,15 +48,26 @@ class Switch:
         replay_error: as in `Ledger`.
     """
 
-    exposed: Pages
-    unsent: Pages
-    unread: Pages
-    differing: Pages
+    pages: InitVar[int]
+    exposed: Pages = field(init=False)
+    unsent: Pages = field(init=False)
+    unread: Pages = field(init=False)
+    differing: Pages = field(init=False)
     paused_at: float = math.nan
     resumes_at: float = math.nan
     bitmap_bytes: int = 0
     device_bytes: int = 0
     replay_error: int = 0
+
+    def __post_init__(self, pages: int) -> None:
+        self.exposed = self.unsent = self.unread = self.differing = Pages.none(pages)
+
+    def examine(self, guest: Guest, lacking: Pages) -> None:
+        """Note what is wrong at the destination where ``guest`` goes on without ``lacking``."""
+        self.exposed = guest.stale - lacking
+        self.unsent = self.exposed & guest.owed
+        self.unread = self.exposed & guest.log - guest.owed
+        self.differing = guest.memory.differing() - lacking
 
 
 @dataclass(frozen=True)
@@ -211,9 +223,9 @@ def close_books(
         exposed=switch.exposed,
         unsent=switch.unsent,
         unread=switch.unread,
-        differing=switch.differing if destination is None else (
-            switch.differing | guest.memory.differing()
-        ),
+        differing=switch.differing
+        if destination is None
+        else (switch.differing | guest.memory.differing()),
         missing=destination.missing.copy() if destination else Pages.none(guest.vm.pages),
         sent_by_kind=source.sent_by_kind,
         zero_pages=zero_pages,

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from migsim.units import Seconds
 
-__all__ = ["GaveUp", "Limits", "Lost"]
+__all__ = ["Calls", "GaveUp", "Limits", "Lost"]
+
+_LOOKS_PER_ACT = 100
+"""An algorithm may look that often for each act that the limits allow: no time passes in a look,
+so a loop that waits for one to change would never end."""
 
 
 class GaveUp(BaseException):
@@ -33,3 +37,29 @@ class Limits:
 
     seconds: Seconds = 86_400.0
     acts: int = 100_000
+
+
+@dataclass
+class Calls:
+    """Counts what an algorithm calls, and ends it at the limits.
+
+    Attributes:
+        acts: calls of verbs so far.
+        looks: calls of what only looks.
+    """
+
+    limits: Limits
+    acts: int = 0
+    looks: int = 0
+
+    def act(self) -> None:
+        """Count a verb. Raises `GaveUp` at the limit."""
+        self.acts += 1
+        if self.acts > self.limits.acts:
+            raise GaveUp(f"the algorithm reached the limit of {self.limits.acts} acts")
+
+    def look(self) -> None:
+        """Count a look. Raises `GaveUp` at the limit."""
+        self.looks += 1
+        if self.looks > _LOOKS_PER_ACT * self.limits.acts:
+            raise GaveUp("the algorithm keeps looking and does not act")

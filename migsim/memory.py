@@ -48,7 +48,13 @@ class GuestMemory:
         self.has_bytes = vm.memory_model == "bytes"
         empty, shorts = np.empty(0, np.uint8), np.empty(0, np.uint16)
         self.arrays = Memory(
-            content.state(), empty, shorts, shorts, _no_bytes(), _no_bytes(), _no_bytes()
+            content.state(vm.page_size),
+            empty,
+            shorts,
+            shorts,
+            _no_bytes(),
+            _no_bytes(),
+            _no_bytes(),
         )
         if self.has_bytes:
             if vm.memory > _MOST_BYTES:
@@ -56,7 +62,7 @@ class GuestMemory:
                     f"virtual machine: memory is {format_size(vm.memory)}, expected at most "
                     f"{format_size(_MOST_BYTES)} with memory_model=bytes"
                 )
-            self.track()
+            self.track(Pages.none(vm.pages))
             here, there = np.zeros((2, vm.pages, PAGE_BYTES), np.uint8)
             self.arrays = self.arrays._replace(here=here, there=there)
             fill_memory(self.arrays, nonzero.words)
@@ -66,8 +72,11 @@ class GuestMemory:
         """Whether content is kept track of."""
         return self.arrays.classes.size > 0
 
-    def track(self) -> None:
-        """Keep track of content from now on. Raises `InputError` for pages of another size."""
+    def track(self, changed: Pages) -> None:
+        """Keep track of content from now on; ``changed`` are pages that the destination has older.
+
+        Raises `InputError` for pages of a size whose content is not modelled.
+        """
         if self.tracked:
             return
         if self._vm.page_size != PAGE_BYTES:
@@ -77,6 +86,8 @@ class GuestMemory:
             )
         pages = self._vm.pages
         written, runs = np.zeros((2, pages), np.uint16)
+        written[changed.indices()] = PAGE_BYTES
+        runs[changed.indices()] = 1
         self.arrays = self.arrays._replace(
             classes=self.content.classes(), written=written, runs=runs
         )

@@ -8,50 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
 
 from migsim._types import Integers
-from migsim.codec import RAW, Codec
-from migsim.coding import Coding
+from migsim.codecs import RAW, Codec
+from migsim.coding import Codings
 from migsim.content import Content, ContentRule
 from migsim.destination import Destination, Prepaging, Push
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.ledger import Ledger, Switch, close_books
-from migsim.limits import GaveUp, Limits, Lost
+from migsim.limits import Calls, GaveUp, Limits, Lost
 from migsim.machine import VirtualMachine
 from migsim.meter import BandwidthMeter
 from migsim.network import Flow, Link
 from migsim.pages import Pages
-from migsim.source import Source, Transfer
+from migsim.source import Sent, Source, Transfer
 from migsim.timeline import Act, Event, Place, Timeline
 from migsim.workload import Workload
 
-__all__ = ["Migration", "Sent"]
+__all__ = ["Migration"]
 
-_LOOKS_PER_ACT = 100
-"""An algorithm may look that often for each act that the limits allow: no time passes in a look,
-so a loop that waits for one to change would never end."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What one call of `Migration.send` has done.
-
-    Attributes:
-        pages: pages sent.
-        bytes: stream bytes sent, page headers included.
-        seconds: how long it took.
-        left: the pages not sent: those after a limit, and those skipped as dirty again.
-    """
-
-    pages: int
-    bytes: int
-    seconds: float
-    left: Pages
+_MOST_CHANNELS = 1024
 
 
 class Migration:
@@ -72,21 +52,20 @@ class Migration:
         self._limits = limits or Limits()
         rule = content or ContentRule()
         self._guest = Guest(vm, workload, Content(rule, workload, vm.pages, seed))
-        self._owed = self.everything  # pages that are known to differ at the destination
-        self._codings: dict[Codec, Coding] = {}
+        self._codings = Codings(self._guest)
+        self._seed = seed
         self._flow = Flow(link, 0.0, seed)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
         self._source = Source(self._guest, self._sent_by_kind)
         self._destination: Destination | None = None
         self._meter = BandwidthMeter()
         self._now = 0.0
-        self._acts = 0
-        self._looks = 0
+        self._calls = Calls(self._limits)
         self._round = 0
         self._round_open = False
         self._last_sync = 0.0
         self._dirty_rate = 0.0
-        self._switch = Switch(*(self.nothing for _ in range(4)))
+        self._switch = Switch(self.vm.pages)
 
     @property
     def timeline(self) -> Timeline:
@@ -98,7 +77,7 @@ class Migration:
     @property
     def now(self) -> float:
         """Seconds of virtual time since the migration was started."""
-        self._look()
+        self._calls.look()
         return self._now
 
     @property
@@ -121,19 +100,19 @@ class Migration:
     @property
     def missing(self) -> Pages:
         """The pages that the guest at the destination still lacks."""
-        self._look()
+        self._calls.look()
         return self._lacking()
 
     @property
     def bandwidth(self) -> float:
         """Measured stream bytes per second of the last 100 ms or more of sending; 0 before."""
-        self._look()
+        self._calls.look()
         return self._meter.rate
 
     @property
     def dirty_rate(self) -> float:
         """Pages per second that were found dirty at the last `take_dirty`."""
-        self._look()
+        self._calls.look()
         return self._dirty_rate
 
     @property
@@ -144,7 +123,8 @@ class Migration:
     def seconds_to_send(self, pages: Pages) -> float:
         """Return how long ``pages`` take at the measured bandwidth, as a hypervisor estimates it.
 
-        It knows nothing of zero pages or of compression yet. Infinite before anything was sent.
+        It takes them to go as they are; times `Sent.share`, they go as those before did. Infinite
+        before anything was sent.
         """
         if not pages:
             return 0.0
@@ -152,6 +132,23 @@ class Migration:
         return len(pages) / rate if rate else math.inf
 
     # ---- verbs ----------------------------------------------------------------------------
+
+    def open_channels(self, channels: int) -> None:
+        """Send over ``channels`` parallel connections from now on, as QEMU's multifd does.
+
+        They are opened beside the first connection, which takes a round trip or more. Raises
+        ValueError below 1, and RuntimeError once something was sent.
+        """
+        self._calls.act()
+        if not 1 <= channels <= _MOST_CHANNELS:
+            raise ValueError(f"open_channels({channels}): expected 1 to {_MOST_CHANNELS}")
+        if self._flow.carried:
+            raise RuntimeError("open_channels() after something was sent")
+        self.link = dataclasses.replace(self.link, streams=channels)
+        started = self._now
+        self._flow = Flow(self.link, self._now, self._seed)
+        self.connect()
+        self._log("wait", started, self.guest_is)
 
     def send(
         self,
@@ -166,15 +163,14 @@ class Migration:
         """Send ``pages`` in ascending order; return when the last has left.
 
         Each page is sent with the content that it has when its turn comes, encoded by ``codec``
-        (`migsim.codec`); what the guest's writes change is kept track of from the first codec other
-        than `RAW` on. ``start`` is the page
-        to begin with (the order is cyclic), ``until`` a time and ``max_bytes`` an amount of stream
-        bytes after which no further page starts. ``skip_redirtied`` leaves out pages that are in
+        (`migsim.codecs`); what writes change is kept track of from the first codec but `RAW` on.
+        ``start`` is the page to begin with (the order is cyclic), ``until`` a time and
+        ``max_bytes`` an amount of stream bytes after which no further page starts. ``skip_redirtied`` leaves out pages that are in
         the dirty log again when their turn comes (Xen's peek). Raises RuntimeError once the guest
         is at the destination, ValueError for pages that the guest does not have, and `InputError`
         for a codec that has not been measured.
         """
-        self._act()
+        self._calls.act()
         if self._destination is not None:
             raise RuntimeError("send() after resume(): use push()")
         if pages.size != self.vm.pages or not 0 <= start <= self.vm.pages:
@@ -188,14 +184,12 @@ class Migration:
         started, stream = self._now, self._flow.carried
         before, zeros = self._pages_sent(), self._source.zero_pages
         place = self.guest_is
-        coding = self._coding(codec)
-        coding.prepare(self._guest.syncs, paused=place == "paused")
+        coding = self._codings.prepared(codec, paused=place == "paused")
         transfer = Transfer(pages, coding, start, until, max_bytes, skip_redirtied)
         begin = self._flow.begin(self._now) if pages else self._now
         try:
             left = self._advance(self._now, transfer)
-            self._owed -= pages - left
-            self._tell_others(coding, pages - left)
+            self._codings.note_sent(codec, pages - left)
         finally:  # a limit ends the migration here, but what was sent was sent
             size = self._flow.carried - stream
             self._meter.add(size, self._now - begin)
@@ -204,7 +198,9 @@ class Migration:
                 "send", started, place, pages=count, stream_bytes=size,
                 zero_pages=self._source.zero_pages - zeros,
             )  # fmt: skip
-        return Sent(count, size, self._now - started, left)
+        done = (len(pages) - len(left)) * self.vm.page_size
+        share = min(1.0, size / done) if done else 1.0
+        return Sent(count, size, self._now - started, left, share)
 
     def take_dirty(self) -> Pages:
         """Return the pages written since the last call (or the start), and clear the dirty log.
@@ -212,13 +208,12 @@ class Migration:
         Takes the time of a log sync, also while the guest is paused. The log is cleared at once
         or, for a machine with ``dirty_log="send"``, chunk by chunk before the chunk is sent.
         """
-        self._act()
+        self._calls.act()
         started = self._now
         place = self.guest_is
         if place != "destination":
             self._advance(self._now + self.vm.sync_seconds)
         dirty = self._guest.read_log(clear=True)
-        self._owed |= dirty
         elapsed = self._now - self._last_sync
         if elapsed > 0 and place == "source":
             self._dirty_rate = len(dirty) / elapsed
@@ -229,12 +224,12 @@ class Migration:
 
     def peek_dirty(self) -> Pages:
         """Return the pages in the dirty log without clearing it, and without a cost."""
-        self._act()
+        self._calls.act()
         return self._guest.read_log(clear=False)
 
     def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass with nothing sent but demanded pages. Raises ValueError below 0."""
-        self._act()
+        self._calls.act()
         if not seconds >= 0:
             raise ValueError(f"wait({seconds}): expected 0 or more seconds")
         started, place = self._now, self.guest_is
@@ -247,7 +242,7 @@ class Migration:
         Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not run at the
         source.
         """
-        self._act()
+        self._calls.act()
         if not 0 <= share <= 0.99:
             raise ValueError(f"throttle({share}): expected a share from 0 to 0.99")
         if self.guest_is != "source":
@@ -257,7 +252,7 @@ class Migration:
 
     def pause(self) -> None:
         """Stop the guest at the source; downtime begins. Raises RuntimeError if it does not run."""
-        self._act()
+        self._calls.act()
         if self.guest_is != "source":
             raise RuntimeError("pause() while the guest does not run at the source")
         self._guest.clock.pause(self._now)
@@ -274,7 +269,7 @@ class Migration:
         (``announce=False``). Without ``missing`` the migration is complete when this returns.
         Raises RuntimeError where the guest is not paused.
         """
-        self._act()
+        self._calls.act()
         if self.guest_is != "paused":
             raise RuntimeError("resume() while the guest is not paused at the source")
         lacking = self.nothing if missing is None else missing
@@ -290,11 +285,7 @@ class Migration:
             finally:
                 self._log("resume", started, "paused")
         switch.bitmap_bytes, switch.device_bytes = bitmap, self.vm.device_bytes
-        switch.exposed = self._guest.stale - lacking
-        switch.unsent = switch.exposed & self._owed
-        switch.unread = switch.exposed & self._guest.log - self._owed
-        switch.differing = self._guest.memory.differing() - lacking
-        self._guest.memory.switch_over()
+        switch.examine(self._guest, lacking)
         switch.resumes_at = left + self.link.one_way + self.vm.resume_seconds
         self._advance(left if lacking else switch.resumes_at)
         self._guest.clock.settle(self._now)
@@ -321,7 +312,7 @@ class Migration:
         demanded pages a connection of their own; without it they wait behind what the sockets
         hold. Raises RuntimeError before `resume` and ValueError for a wrong combination.
         """
-        self._act()
+        self._calls.act()
         if self._destination is None:
             raise RuntimeError("push() before resume()")
         if not background and (math.isinf(until) or not demand):
@@ -361,7 +352,7 @@ class Migration:
 
     def future_writes(self, seconds: float) -> Pages:
         """Return the pages that the guest will write in the next ``seconds``, left to itself."""
-        self._act()
+        self._calls.act()
         return self._guest.future_writes(self._now, min(seconds, self._limits.seconds))
 
     def future_order(self, pages: Pages, seconds: float) -> Integers:
@@ -369,12 +360,12 @@ class Migration:
 
         Those that it does not touch within ``seconds`` of guest time come last, ascending.
         """
-        self._act()
+        self._calls.act()
         return self._guest.future_order(pages, self._now, min(seconds, self._limits.seconds))
 
     def exact_seconds_to_send(self, pages: Pages) -> float:
         """Return how long ``pages`` would take if sent now and not written meanwhile."""
-        self._act()
+        self._calls.act()
         nonzero = len(pages & self._guest.nonzero)
         header = self.link.message_header
         size = nonzero * (self.vm.page_size + header) + (len(pages) - nonzero) * (1 + header)
@@ -405,7 +396,7 @@ class Migration:
             self._guest.clock.settle(self._now)
         return close_books(
             self._now, self._guest, self._source, self._destination, self._flow, self._switch,
-            list(self._codings.values()), rounds=self._round, acts=self._acts,
+            self._codings.all, rounds=self._round, acts=self._calls.acts,
         )  # fmt: skip
 
     # ---- time -----------------------------------------------------------------------------
@@ -447,7 +438,7 @@ class Migration:
                 self._flow.begin(self._now)
             self._now = self._destination.run(chosen, min(hold, end), min(max(hold, until), end))
         else:
-            sending = transfer or Transfer(left, self._coding(RAW))
+            sending = transfer or Transfer(left, self._codings.prepared(RAW))
             sending = dataclasses.replace(sending, stop_at=min(sending.stop_at, end))
             left, self._now = self._source.run(self._flow, sending, min(hold, end))
         return left
@@ -460,36 +451,11 @@ class Migration:
         self._guest.clock.run(self._now, 1.0)
         raise GaveUp(f"{error}; the guest runs on at the source")
 
-    def _coding(self, codec: Codec) -> Coding:
-        """Return the codec at work in this migration, made ready when it is first used."""
-        if codec not in self._codings:
-            if codec != RAW:
-                self._guest.track_content()
-            memory, costs = self._guest.memory, self.vm.codec_costs
-            self._codings[codec] = Coding(codec, memory, self.vm.pages, costs)
-        return self._codings[codec]
-
-    def _tell_others(self, coding: Coding, sent: Pages) -> None:
-        """Let the other codecs know that their versions of ``sent`` are not the last ones."""
-        for other in self._codings.values():
-            if other is not coding:
-                other.forget(sent)
-
-    def _act(self) -> None:
-        self._acts += 1
-        if self._acts > self._limits.acts:
-            raise GaveUp(f"the algorithm reached the limit of {self._limits.acts} acts")
-
     def _pages_sent(self) -> int:
         return int(self._sent_by_kind[:, 0].sum())
 
     def _lacking(self) -> Pages:
         return self.nothing if self._destination is None else self._destination.missing.copy()
-
-    def _look(self) -> None:
-        self._looks += 1
-        if self._looks > _LOOKS_PER_ACT * self._limits.acts:
-            raise GaveUp("the algorithm keeps looking and does not act")
 
     def _log(
         self,

@@ -50,7 +50,12 @@ class Look:
 _LOOKS = {
     "stop_and_copy": Look("stop-and-copy", "stop", "#7f7f7f", "s"),
     "precopy": Look("pre-copy", "pre", "#0072b2", "o"),
-    "delta": Look("delta (model, 30 %)", "delta", "#56b4e9", "D"),
+    "delta": Look("delta", "delta", "#56b4e9", "D"),
+    "xbzrle": Look("XBZRLE", "XBZRLE", "#117733", "d"),
+    "compressed": Look("compressed", "compr.", "#aa4499", "p"),
+    "adaptive_compression": Look("adaptive compression", "adaptive", "#661100", "h"),
+    "multifd": Look("multifd", "multifd", "#332288", "8"),
+    "dedup": Look("dedup", "dedup", "#999933", "H"),
     "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
     "hybrid": Look("hybrid", "hybrid", "#e69f00", "P"),
     "postcopy": Look("post-copy", "post", "#d55e00", "v"),

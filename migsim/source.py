@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from migsim._kernels.source import (
+    FIRST,
     NEED_ACCESSES,
     NEED_BUSY_PERIOD,
     NEED_CURVE,
@@ -24,7 +25,7 @@ from migsim.guest import Guest
 from migsim.network import Flow
 from migsim.pages import Pages
 
-__all__ = ["Source", "Transfer"]
+__all__ = ["Sent", "Source", "Transfer"]
 
 _NO_LIMIT = 1 << 62
 
@@ -47,6 +48,25 @@ class Transfer:
     stop_at: float = math.inf
     max_bytes: int | None = None
     skip_redirtied: bool = False
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one call of `Migration.send` has done.
+
+    Attributes:
+        pages: pages sent.
+        bytes: stream bytes sent, page headers included.
+        seconds: how long it took.
+        left: the pages not sent: those after a limit, and those skipped as dirty again.
+        share: stream bytes for each byte of the pages that were to be sent, at most 1.
+    """
+
+    pages: int
+    bytes: int
+    seconds: float
+    left: Pages
+    share: float
 
 
 class Source:
@@ -76,6 +96,7 @@ class Source:
         todo = transfer.pages.copy()
         skipped = Pages.none(todo.size if transfer.skip_redirtied else 0)
         window, coding = guest.window, transfer.coding
+        kind = FIRST if coding.in_packets and transfer.pages - guest.sent else RESENT
         while True:
             status = run_source(
                 self._states,
@@ -122,7 +143,7 @@ class Source:
         guest.clock.lag = float(state.lag)
         if transfer.pages:
             self._store(flow)
-            self._flush(flow, coding)
+            self._flush(flow, coding, kind)
         self.zero_pages = int(state.zero_pages)
         for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
             bitmap.touched()
@@ -130,14 +151,16 @@ class Source:
         if lost is not None:
             raise lost
         left = todo | skipped if transfer.skip_redirtied else todo
+        if transfer.pages:
+            guest.owed -= transfer.pages - left
         return left, max(flow.ready if transfer.pages else float(state.ready), hold)
 
-    def _flush(self, flow: Flow, coding: Coding) -> None:
+    def _flush(self, flow: Flow, coding: Coding, kind: int) -> None:
         """Let the last pages leave, which wait for a packet to be filled."""
         size = coding.flush()
         if size:
             flow.transmit(flow.ready, size)
-            self.sent_by_kind[RESENT, 1] += size
+            self.sent_by_kind[kind, 1] += size
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]
@@ -172,5 +195,7 @@ class Source:
         state.header_bytes = flow.link.message_header
         state.largest = max(vm.page_size, transfer.coding.largest) + int(state.header_bytes)
         state.encoded = NOT_ENCODED
+        if flow.stream == 0:  # nothing was encoded before there was something to send
+            state.encoder_free = max(float(state.encoder_free), flow.ready)
         state.encoder_lead = flow.link.socket * flow.link.streams / flow.link.rate
         return state

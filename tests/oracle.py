@@ -154,6 +154,10 @@ class SharedSender:
         return self.flow.carried
 
     @property
+    def stream(self) -> int:
+        return self.flow.stream
+
+    @property
     def choice(self) -> float:
         flow, curve = self.flow, self.flow.curve
         ahead = int(curve.segments[flow.segment].queue)
@@ -193,6 +197,8 @@ class Oracle:
         self.chunk = vm.clear_chunk // vm.page_size
         self.unclear = {page // self.chunk for page in self.log}
         self.sent: set[int] = set()
+        self.encoded = 0.0  # when the encoder was done with the page before
+        self.lead = link.socket * link.streams / link.rate
         self.kinds = {"first": [0, 0], "resent": [0, 0], "faulted": [0, 0]}
         self.zero_pages = 0
         # The guest's clock: it has come to guest time `guest` at `now`, and owes `debt` seconds.
@@ -247,6 +253,8 @@ class Oracle:
         sender, left, count, size = self.sender, set(pages), 0, 0
         if pages:
             sender.begin(self.now)
+            if not sender.stream:
+                self.encoded = max(self.encoded, sender.ready)
         for page in sorted(pages, key=lambda page: (page < start, page)):
             turn = sender.ready
             if turn >= until or size >= max_bytes:
@@ -263,14 +271,16 @@ class Oracle:
             if page not in self.nonzero:
                 content = 1
                 self.zero_pages += 1
-            elif kind == "resent":
+            elif codec is not RAW:
                 content = round(self.vm.page_size * codec.ratio)
                 encoding = self.vm.page_size / codec.bytes_per_second
             self.kinds[kind][0] += 1
             self.kinds[kind][1] += content
             gone = sender.put(content + self.header)
-            if gone < turn + encoding:
-                sender.slip(turn + encoding - gone)
+            if encoding:
+                self.encoded = max(self.encoded, turn - self.lead) + encoding
+            if gone < self.encoded:
+                sender.slip(self.encoded - gone)
             self.sent.add(page)
             self.stale.discard(page)
             left.discard(page)

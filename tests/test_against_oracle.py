@@ -13,7 +13,8 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
 
-from migsim import Codec, Link, Migration, Pages
+from migsim import Link, Migration, Pages
+from migsim.codecs import scaled
 
 LINKS = {
     "gigabit": Link(rate=125e6, rtt=200e-6),
@@ -55,7 +56,7 @@ send = st.tuples(
             "max_bytes": st.integers(0, 200_000),
             "skip_redirtied": st.booleans(),
             "codec": st.sampled_from(
-                [Codec("half", 0.5), Codec("slow", 0.1, 20e6), Codec("none", 0.0)]
+                [scaled(ratio=0.5), scaled(ratio=0.1, rate=20e6), scaled(ratio=0.0)]
             ),
         },
     ),

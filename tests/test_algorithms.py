@@ -20,6 +20,8 @@ from migsim.simulate import Outcome
 ALGORITHMS = names("algorithm")
 WORKLOADS = names("workload")
 LINKS = ["gigabit", "long_distance"]
+CHANNELS = 2  # so that `multifd` and the bound have equally many
+WHOLE = ["total_seconds", "bytes_sent"]
 SEEDS = [0, 1]
 
 each = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -39,6 +41,7 @@ def small_run(algorithm: str, workload: str, link: str, seed: int, trace: Path) 
         memory="16MiB",
         seed=seed,
         workload_args=small_arguments(workload, trace),
+        link_args={"streams": CHANNELS},
         vm_args={"vcpus": 2},
     )
 
@@ -72,7 +75,10 @@ def test_completes_on_every_workload(algorithm: str, trace: Path) -> None:
 @each
 def test_never_better_than_the_bound(algorithm: str, trace: Path) -> None:
     for name, result, best in every_run(algorithm, trace):
-        for figure in ("total_seconds", "downtime_seconds", "bytes_sent"):
+        # The bound sends whole pages; what encodes them can have less of anything but downtime.
+        encodes = result.cpu_seconds > 0
+        figures = ["downtime_seconds"] if encodes else [*WHOLE, "downtime_seconds"]
+        for figure in figures:
             assert getattr(result, figure) >= getattr(best, figure) * (1 - 1e-9), (name, figure)
 
 
@@ -199,15 +205,6 @@ def test_hybrid() -> None:
     assert outcome.result.sent_bitmap == 13
     # Where pre-copy fits the downtime, it ends as pre-copy does.
     assert figures(run("hybrid", WRITES, max_downtime="4ms")) == (1, 104, 0, 104.0, 4.0)
-
-
-def test_delta() -> None:
-    outcome = run("delta", WRITES, max_downtime="1ms", ratio=0.5, encoder_rate="inf")
-    # Round 2 takes 2 ms instead of 4, so that the write at 100.5 comes after page 5 has gone.
-    assert figures(outcome) == (2, 105, 0, 102.5, 0.5)
-    assert outcome.result.sent_resent == 5 * PAGE // 2
-    slow = run("delta", WRITES, max_downtime="1ms", ratio=0.5, encoder_rate=PAGE * 250)
-    assert figures(slow) == (2, 105, 0, 120.0, 4.0)  # 4 ms a page to encode
 
 
 def test_vmotion() -> None:

@@ -374,7 +374,10 @@ BAD = {
     "unknown link": ([*MIGRATE, "--link", "gigabot"], "did you mean 'gigabit'?"),
     "unknown experiment": (["run", "gigabot"], "did you mean 'gigabit'?"),
     "unknown kind to list": (["list", "algorithm"], "did you mean 'algorithms'?"),
-    "unknown everything": (["migrate", "--algorithm", "xyz", *SMALL], "known: clairvoyant, delta"),
+    "unknown everything": (
+        ["migrate", "--algorithm", "xyz", *SMALL],
+        "known: adaptive_compression, clairvoyant, compressed, dedup, delta",
+    ),
     "empty name": (["migrate", "--algorithm", "", *SMALL], "unknown algorithm ''"),
     "wrong unit of memory": ([*MIGRATE, "--memory", "4s"], "'4s', expected a size such as"),
     "ambiguous unit": ([*MIGRATE, "--memory", "4G"], "'4G', expected a size such as"),

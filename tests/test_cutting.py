@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_against_oracle import random_accesses
 
-from migsim import Codec, Link, Migration, Pages, migrate
+from migsim import Link, Migration, Pages, migrate
 from migsim.accesses import AccessWindow
+from migsim.codecs import scaled
 from migsim.registry import names
 
 PAGES = 150
@@ -80,7 +81,7 @@ def test_send(
             handle.take_dirty()
         return handle
 
-    codec = Codec("slow delta", 0.3, 50e6)
+    codec = scaled(ratio=0.3, rate=50e6)
     whole, pieces = make(), make()
     total = whole.send(whole.everything, start=start, codec=codec).bytes
     left, size = pieces.everything, 0

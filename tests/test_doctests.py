@@ -24,4 +24,4 @@ def test_examples(name: str) -> None:
 
 
 def test_some_were_found() -> None:
-    assert {"migsim", "migsim.units", "migsim.pages", "migsim.build"} <= set(MODULES)
+    assert {"migsim", "migsim.units", "migsim.pages", "migsim.parameters"} <= set(MODULES)

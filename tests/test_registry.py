@@ -53,13 +53,18 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_built_in_names() -> None:
     assert {
+        "adaptive_compression",
         "clairvoyant",
+        "compressed",
+        "dedup",
         "delta",
         "hybrid",
+        "multifd",
         "postcopy",
         "precopy",
         "stop_and_copy",
         "vmotion",
+        "xbzrle",
     } <= (set(names("algorithm")))
     assert {"hotcold", "idle", "mix", "phases", "sequential", "trace", "uniform", "zipf"} <= set(
         names("workload")

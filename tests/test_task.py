@@ -19,14 +19,16 @@ from migsim.units import Seconds
 
 GOLDEN = (
     '{"algorithm":"precopy","algorithm_args":{"max_downtime":0.3,"max_rounds":30},'
-    '"algorithm_digest":"...","limit_acts":100000,"limit_seconds":86400.0,"link":"gigabit",'
+    '"algorithm_digest":"...","codec_costs_digest":"...","content":{"content":"guest",'
+    '"duplicate_fraction":0.1,"silent_fraction":null,"write_bytes":null,"write_pattern":"record"},'
+    '"limit_acts":100000,"limit_seconds":86400.0,"link":"gigabit",'
     '"link_args":{"background":0.0,"background_flows":0,"burst_loss":null,"congestion":"cubic","encapsulation":null,'
     '"initial_window":10,"jitter":0.0,"loss":0.0,"mtu":1500,"outages":null,"overhead":90,'
     '"page_header":8,"queue":null,"rate":125000000.0,"receive_buffer":6291456,'
     '"receive_share":0.65,"rtt":0.0002,"send_buffer":null,"send_refill":0.3333333333333333,"send_share":0.943,"streams":1,'
-    '"trace":null},"link_digest":"...","model":2,"seed":7,"vm":{"clear_chunk":1073741824,'
+    '"trace":null},"link_digest":"...","model":3,"seed":7,"vm":{"clear_chunk":1073741824,"codec_costs":"reference",'
     '"device_state":null,"dirty_log":"sync","fault_seconds":2e-05,"first_write_seconds":0.0,'
-    '"memory":1073741824,"page_size":4096,"resume_seconds":0.01,"sync_seconds_per_gib":2e-05,'
+    '"memory":1073741824,"memory_model":"sizes","page_size":4096,"resume_seconds":0.01,"sync_seconds_per_gib":2e-05,'
     '"vcpus":1,"zero_fraction":0.0},"workload":"uniform","workload_args":{"offset":0,'
     '"rate":10000.0,"read_fraction":0.0,"working_set":null},"workload_digest":"..."}'
 )
@@ -164,7 +166,7 @@ def test_tasks_are_values() -> None:
         ({"algorithm": "precpy"}, "unknown algorithm 'precpy', did you mean 'precopy'"),
         ({"workload": "unifrom"}, "unknown workload 'unifrom', did you mean 'uniform'"),
         ({"link": "gigabyte"}, "unknown link 'gigabyte', did you mean 'gigabit'"),
-        ({"algorithm": "xyzzy"}, "known: clairvoyant"),
+        ({"algorithm": "xyzzy"}, "known: adaptive_compression"),
         ({"algorithm_args": {"max_round": 3}}, "did you mean 'max_rounds'"),
         (
             {"workload_args": {"rte": 3}},

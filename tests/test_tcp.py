@@ -13,7 +13,8 @@ from helpers import Listed, machine, migration, preset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migsim import Codec, InputError, Link, Migration, migrate
+from migsim import InputError, Link, Migration, migrate
+from migsim.codecs import scaled
 from migsim.errors import ConnectionLost
 from migsim.network import Flow, bulk_transfer, compose, max_min_shares, round_trip_weight
 from migsim.network.rounds import Rounds
@@ -362,7 +363,7 @@ def test_a_slow_encoder_meets_outages_when_they_come(control: Any) -> None:
     handle = migration([], 20_000, link)
     handle.send(handle.everything)
     began = handle.now
-    half = Codec("slow", 0.1, 20e6)
+    half = scaled(ratio=0.1, rate=20e6)
     sent = handle.send(handle.everything, codec=half)
     assert sent.pages == 20_000
     encoding = 20_000 * 4096 / 20e6

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import Listed, machine, migration, preset
 
-from migsim import Codec, Link, Migration, Pages, Workload, migrate
+from migsim import Link, Migration, Pages, Workload, codecs, migrate
 from migsim.meter import BandwidthMeter
 from migsim.network import Flow
 from migsim.simulate import Outcome
@@ -320,17 +320,33 @@ def test_a_log_sync_takes_its_time_while_the_guest_runs_on() -> None:
 
 
 def test_an_encoder_slower_than_the_link_holds_it_up() -> None:
-    """Ten re-sent pages at 4 ms each, then ten first copies at 1 ms: nothing is caught up."""
     link = Link(rate=1000 * 4096, rtt=0.0, overhead=0)
     handle = migration([], 20, link)
-    handle.send(Pages.range(0, 10, size=20))
-    sent = handle.send(handle.everything, codec=Codec("delta", 0.5, 4096 * 250))
-    assert sent.bytes == 10 * 2048 + 10 * 4096
-    assert sent.seconds == pytest.approx(0.050)
-    # A fast one is not felt: half a page each.
-    handle = migration([], 20, link)
-    handle.send(handle.everything)
-    assert handle.send(handle.everything, codec=Codec("delta", 0.5)).seconds == pytest.approx(0.01)
+    slow = codecs.scaled(ratio=0.5, rate=4096 * 250)
+    sent = handle.send(handle.everything, codec=slow)
+    assert sent.bytes == 20 * 2048
+    assert sent.seconds == pytest.approx(20 / 250)
+    # Two threads are twice as fast; a fast one is not felt: half a page each.
+    two = codecs.scaled(ratio=0.5, rate=4096 * 250, threads=2)
+    assert migration([], 20, link).send(Pages.range(0, 20, size=20), codec=two).seconds == (
+        pytest.approx(20 / 500)
+    )
+    fast = codecs.scaled(ratio=0.5)
+    assert migration([], 20, link).send(Pages.range(0, 20, size=20), codec=fast).seconds == (
+        pytest.approx(0.01)
+    )
+
+
+def test_an_encoder_runs_ahead_as_far_as_the_sockets_hold() -> None:
+    """Slow pages behind quick ones: the quick ones wait in the socket, and the link stays busy."""
+    link = Link(rate=1000 * 4096, rtt=0.0, overhead=0)
+    handle = migration([], 30, link)
+    handle.send(Pages.range(0, 10, size=30))
+    slow = codecs.scaled(ratio=1.0, rate=4096 * 500)
+    sent = handle.send(Pages.range(10, 30, size=30), codec=slow)
+    # 20 pages at 2 ms; up to 10 ms of that passed while the first ten were on their way.
+    ahead = min(0.010, link.socket / link.rate)
+    assert sent.seconds == pytest.approx(0.040 - ahead, abs=2e-3)
 
 
 # ---- what the hypervisor estimates ---------------------------------------------------------------

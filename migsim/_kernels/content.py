@@ -26,11 +26,11 @@ __all__ = [
     "TEXT",
     "UNIFORM",
     "WRITTEN",
-    "silence",
     "draw_classes",
     "fill_page",
     "group_of",
     "is_zero",
+    "silence",
     "write_page",
 ]
 
@@ -65,7 +65,7 @@ def group_of(seed: np.uint64, page: int, share: float, groups: int) -> int:
     """
     if groups == 0 or random_unit(seed, page) >= share:
         return -1
-    return np.int64(random_bits(~seed, page) % np.uint64(groups))
+    return int(np.int64(random_bits(~seed, page) % np.uint64(groups)))
 
 
 @jit
@@ -90,14 +90,16 @@ def _text_word(bits: np.uint64) -> np.uint64:
     if np.int64(bits & np.uint64(15)) < 1:
         return _spelled(bits >> np.uint64(16))
     share = np.float64((bits >> np.uint64(4)) & np.uint64(0xFFFFF)) / 1048576.0
-    return _spelled(random_bits(_TEXT_KEY, np.int64(400.0 * share * share * share * share * share * share)))
+    return _spelled(
+        random_bits(_TEXT_KEY, int(400.0 * share * share * share * share * share * share))
+    )
 
 
 @jit
 def _code_word(bits: np.uint64) -> np.uint64:
     """Return two instructions: a common pair, often with an address or number of its own."""
     share = np.float64((bits >> np.uint64(8)) & np.uint64(0xFFFFF)) / 1048576.0
-    word = random_bits(_CODE_KEY, np.int64(400.0 * share * share * share * share))
+    word = random_bits(_CODE_KEY, int(400.0 * share * share * share * share))
     choice = np.int64(bits & np.uint64(15))
     own = bits >> np.uint64(28)
     if choice < 9:
@@ -191,10 +193,10 @@ def silence(seed: np.uint64, first: int, silent_fraction: float, changes: Intege
 @jit
 def is_zero(words: Words) -> bool:
     """Tell whether a page holds only zeros."""
-    for place in range(words.size):
-        if words[place] != 0:
-            return False
-    return True
+    place = 0
+    while place < words.size and words[place] == 0:
+        place += 1
+    return place == words.size
 
 
 @jit
@@ -204,18 +206,20 @@ def write_page(
     """Change a page as the write ``access`` does; ``data`` holds its bytes.
 
     ``change`` is bytes | runs << 16, perhaps with `FORCED`; its runs lie at even distances, begun
-    at one of ``spots`` places of the page (anywhere for 0).
+    at one of ``spots`` places of the page (anywhere for 0). At least one byte changes.
     """
     size = data.size
     count = change & 0xFFFF
     runs = (change >> 16) & 0x3FFF
     forced = change & FORCED != 0
     key = _key(seed, page, -1)
-    turn = np.int64(random_bits(key, -access - 1) >> np.uint64(20))
+    turn = int(np.int64(random_bits(key, -access - 1) >> np.uint64(20)))
     if spots > 0:
         turn = (turn % spots) * size // spots
-    begin = (turn % size) & ~np.int64(7) if count % (8 * runs) == 0 else turn % size
-    known = np.int64(-1)
+    begin = (turn % size) & ~7 if count % (8 * runs) == 0 else turn % size
+    at = begin
+    changed = False
+    known = -1
     word = np.uint64(0)
     for run in range(runs):
         start = begin + run * size // runs
@@ -228,4 +232,7 @@ def write_page(
             byte = np.uint8((word >> np.uint64((at & 7) << 3)) & np.uint64(255))
             if forced and byte == data[at]:
                 byte ^= np.uint8(1 + (at & 6))
+            changed = changed or byte != data[at]
             data[at] = byte
+    if not changed:
+        data[at] ^= np.uint8(1 + (at & 6))

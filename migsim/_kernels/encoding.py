@@ -22,8 +22,8 @@ from migsim._kernels.content import (
     group_of,
     write_page,
 )
-from migsim._kernels.draws import portable_log, random_bits
-from migsim._types import Bytes, Floats, Integers, Ints32, Record, Shorts, Words
+from migsim._kernels.draws import portable_exp, portable_log, random_bits
+from migsim._types import Bytes, Floats, Ints32, Record, Shorts, Words
 
 __all__ = [
     "CODER_STATE",
@@ -39,11 +39,11 @@ __all__ = [
     "Coder",
     "Memory",
     "cache_page",
+    "change_bytes",
     "encoded_size",
     "find_cached",
     "forget_pages",
     "note_change",
-    "change_bytes",
 ]
 
 RAW = 0  # pages as they are
@@ -90,6 +90,7 @@ class Memory(NamedTuple):
 CODER_STATE = np.dtype(
     [
         ("method", "i8"),
+        ("reads_content", "i8"),  # sizes depend on what is in pages
         ("ratio", "f8"),
         ("skips_uniform", "i8"),  # pages of one repeated byte cost a byte
         ("threads", "f8"),
@@ -131,8 +132,6 @@ class Coder(NamedTuple):
     cached: Ints32
     ages: Ints32
     groups: Words
-
-
 
 
 @jit
@@ -213,7 +212,10 @@ def forget_pages(coder: Coder, pages: Words) -> None:
 
 @jit
 def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
-    """Return the mean size of a delta, between the measured numbers of bytes and of runs."""
+    """Return the mean size of a delta, between the measured numbers of bytes and of runs.
+
+    The table holds logarithms: a size grows nearly as a power of the bytes written.
+    """
     table = coder.deltas[coder.delta_rows[kind]]
     steps = coder.state[0].delta_steps * 1.4426950408889634
     x = min(portable_log(float(written)) * steps, table.shape[0] - 1.0)
@@ -222,15 +224,20 @@ def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
     a, b = x - i, y - k
     low = table[i, k] * (1.0 - b) + table[i, k + 1] * b
     high = table[i + 1, k] * (1.0 - b) + table[i + 1, k + 1] * b
-    return low * (1.0 - a) + high * a
+    return portable_exp(low * (1.0 - a) + high * a)
 
 
 @jit
-def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
-    """Return the bytes that a page of some content comes to, or `SAME`; count what it costs."""
+def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
+    """Return the bytes that a page of some content comes to, or `SAME`; count what it costs.
+
+    ``known`` where the destination has some version of the page.
+    """
     c = coder.state[0]
     size = memory.state[0].page_bytes
-    kind = int(memory.classes[page] & np.uint8(CLASS_MASK))
+    kind = 0
+    if c.reads_content:
+        kind = int(np.int64(memory.classes[page] & np.uint8(CLASS_MASK)))
     seconds = coder.seconds[kind]
     content = size
     if c.skips_uniform and kind == UNIFORM:
@@ -241,6 +248,8 @@ def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
         draw = random_bits(memory.state[0].seed ^ np.uint64(0x512E), page) >> np.uint64(61)
         content = c.frame_bytes + coder.sizes[kind, np.int64(draw)]
     elif c.method == DEDUP:
+        if known and memory.written[page] == 0:
+            content = c.frame_bytes + REFERENCE_BYTES  # to itself
         group = -1
         if memory.classes[page] & np.uint8(WRITTEN) == 0:
             m = memory.state[0]

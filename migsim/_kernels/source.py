@@ -115,8 +115,9 @@ def run_source(
 
     ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
     times are guest seconds. ``changes`` tells what each write changes, or is empty where ``memory``
-    knows nothing of content: then every write changes its page. ``log``, ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps;
-    what was sent leaves ``todo``, what was left out moves to ``skipped``. ``uncleared`` flags the
+    knows nothing of content: then every write changes its page. ``coder`` is what encodes. ``log``,
+    ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps; what was sent leaves ``todo``, what
+    was left out moves to ``skipped``. ``uncleared`` flags the
     chunks whose log is cleared when their first page is sent: of the pages that the last reading
     of the log has ``taken``, for a page written since then is not known to anyone else. ``curve``
     holds segments of `migsim._kernels.curve.CURVE`.
@@ -188,7 +189,7 @@ def run_source(
             if has_bytes:
                 zero = is_zero(memory.here[page].view(np.uint64))
             # What keeps older versions or knows of equal pages must hear of zero pages, too.
-            asks = has_bytes and (c.method >= DELTA or (c.method != RAW and not zero))
+            asks = has_bytes and c.reads_content and (c.method >= DELTA or not zero)
             if asks and s.encoded == NOT_ENCODED:
                 s.page = page
                 status = NEED_ENCODER
@@ -207,13 +208,14 @@ def run_source(
                 c.cpu_seconds += c.zero_seconds
                 if not asks and coder.cached.size > 0 and not find_cached(coder, page):
                     cache_page(coder, page)
-            elif has_content and c.method != RAW:
-                content = s.encoded if has_bytes else encoded_size(memory, coder, page)
+            elif asks:
+                content = s.encoded
+                seconds = c.page_seconds
+            elif c.method != RAW:
+                content = encoded_size(memory, coder, page, kind == RESENT)
                 seconds = c.page_seconds
             else:
                 content = s.page_bytes
-                seconds = coder.seconds[0] / c.threads
-                c.cpu_seconds += coder.seconds[0]
             s.encoded = NOT_ENCODED
             if has_bytes and (zero or not asks):
                 memory.there[page] = memory.here[page]

@@ -19,6 +19,7 @@ _COMMANDS = {
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
     "link": ("migsim.cli.link:command", "Send bulk data over a link: rate, window, queue."),
     "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
+    "calibrate": ("migsim.cli.calibrate:command", "Measure what codecs cost on this machine."),
     "list": ("migsim.cli.listing:command", "List algorithms, workloads, links or experiments."),
     "trace": (
         "migsim.trace.cli:trace",

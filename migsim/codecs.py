@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
+from migsim._types import Bytes as PageBytes
 from migsim.errors import InputError, did_you_mean
 from migsim.parameters import Context, convert_all, read_parameters, split_call
-from migsim.units import Bytes, ByteRate, Count, Fraction
-
-if TYPE_CHECKING:
-    from migsim.encoders import Encoder
+from migsim.units import ByteRate, Bytes, Count, Fraction
 
 __all__ = [
     "CODECS",
     "RAW",
     "Codec",
+    "Damaged",
+    "Encoder",
     "adaptive",
     "dedup",
     "delta",
@@ -35,6 +35,28 @@ __all__ = [
 ]
 
 Method = Literal["raw", "ratio", "whole", "delta", "dedup"]
+
+
+class Damaged(Exception):  # noqa: N818 - what came is, not what was done
+    """What has arrived is no encoded page."""
+
+
+class Encoder(Protocol):
+    """What encodes pages at the source and decodes them at the destination."""
+
+    def encode(self, page: int, old: PageBytes | None, new: PageBytes) -> bytes | None:
+        """Return what leaves for ``page``; None where it is better sent as it is.
+
+        ``new`` (uint8) is its content, ``old`` the version that both hosts have, if they have one.
+        """
+        ...
+
+    def decode(self, page: int, message: bytes, memory: PageBytes) -> None:
+        """Change the destination's ``memory`` (pages by page size) as a message says.
+
+        Raises `Damaged` for what is no message.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +104,11 @@ class Codec:
         if self.cache is not None and (self.cache < 4096 or self.cache & (self.cache - 1)):
             raise self.wrong("cache", self.cache, "a power of two of at least 4096 bytes")
 
+    @property
+    def reads_content(self) -> bool:
+        """Whether sizes depend on what is in pages."""
+        return self.method != "raw" and (self.method != "ratio" or self.skips_uniform)
+
     def wrong(self, key: str, value: object, expected: str) -> InputError:
         """Return the error that says what was expected of one of the codec's parameters."""
         return InputError(f"codec '{self.name}': {key} is {value}, expected {expected}")
@@ -101,9 +128,7 @@ def scaled(*, ratio: Fraction = 0.5, rate: ByteRate = math.inf, threads: Count =
 
     For figures that somebody else has measured; nothing is compressed.
     """
-    return Codec(
-        name="scaled", method="ratio", ratio=ratio, bytes_per_second=rate, threads=threads
-    )
+    return Codec(name="scaled", method="ratio", ratio=ratio, bytes_per_second=rate, threads=threads)
 
 
 def lz4(*, threads: Count = 1) -> Codec:
