@@ -121,13 +121,16 @@ def delta_rows() -> Iterator[dict[str, object]]:
              ("recorded", class_names()[_RECORDED], True)]  # fmt: skip
     for codec in (delta(), delta(compressor="zstd")):
         for name, kind, forced in kinds:
+            encoder, zeros = make_encoder(codec), np.zeros(PAGE_BYTES, np.uint8)
+            sizes = [len(encoder.encode(0, zeros, page) or page) for page in sample_pages(kind)]
+            size = f"{np.mean(sizes):.1f}"
+            yield {"codec": codec.name, "class": name, "written": 0, "runs": 0, "size": size}
             for written in grid():
                 for runs in (count for count in grid() if count <= written):
-                    size = delta_size(codec, kind, written, min(runs, 2048), forced=forced)
-                    yield {
-                        "codec": codec.name, "class": name, "written": written, "runs": runs,
-                        "size": f"{size:.1f}",
-                    }  # fmt: skip
+                    mean = delta_size(codec, kind, written, min(runs, 2048), forced=forced)
+                    size = f"{mean:.1f}"
+                    yield {"codec": codec.name, "class": name, "written": written, "runs": runs,
+                           "size": size}  # fmt: skip
 
 
 def dictionary() -> bytes:

@@ -99,16 +99,22 @@ def page_sizes(codec: str, packet: int, shares: Mapping[str, float]) -> Shorts:
 
 
 @functools.cache
-def delta_table(codec: str) -> tuple[Floats, Bytes]:
-    """Return the logarithms of mean sizes of deltas, and the row of each class in them.
+def delta_table(codec: str) -> tuple[Floats, Floats, Bytes]:
+    """Return the logarithms of mean sizes of deltas, those of filled pages, and rows of classes.
 
-    float64 (rows, log2 of written bytes, log2 of runs), and uint8 (`CLASS_COUNT`,).
+    float64 (rows, log2 of written bytes, log2 of runs); float64 (rows,), mean sizes where a page of
+    zeros was filled; uint8 (`CLASS_COUNT`,), the row of each class.
     """
     names = [*CLASSES, "recorded"]
     steps = grid()
     table = np.zeros((len(names), len(steps), len(steps)))
+    filled = np.zeros(len(names))
     for row in _rows("delta-sizes.csv"):
-        if row["codec"] == codec:
+        if row["codec"] != codec:
+            continue
+        if row["runs"] == "0":
+            filled[names.index(row["class"])] = float(row["size"])
+        else:
             i, k = steps.index(int(row["written"])), steps.index(int(row["runs"]))
             table[names.index(row["class"]), i, k] = math.log(max(1.0, float(row["size"])))
             if i == k:  # there are no more runs than bytes
@@ -118,4 +124,4 @@ def delta_table(codec: str) -> tuple[Floats, Bytes]:
     rows = np.full(CLASS_COUNT, names.index("recorded"), np.uint8)
     for place, name in enumerate(CLASSES):
         rows[CLASSES[name]] = place
-    return table, rows
+    return table, filled, rows

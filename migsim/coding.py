@@ -167,6 +167,11 @@ class Coding:
         s.updates, s.delta_steps = 1, DELTA_STEPS
         if codec.packet > 1:
             s.packet_share = _PACKET_HEADER / codec.packet
+        sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros(0)
+        rows = np.zeros(0, np.uint8)
+        slots = groups = 0
+        if not self._memory.has_bytes and codec.method == "whole":
+            sizes = page_sizes(codec.name, codec.packet, content.shares)
         seconds = np.zeros(CLASS_COUNT)
         if codec.method == "ratio":
             seconds.fill(vm.page_size / codec.bytes_per_second)
@@ -181,13 +186,8 @@ class Coding:
                     seconds[number] = cost.of_class(name)
             if "zero" in known:
                 s.zero_seconds = known["zero"].of_class("any")
-        sizes, deltas = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0))
-        rows = np.zeros(0, np.uint8)
-        slots = groups = 0
-        if not self._memory.has_bytes and codec.method == "whole":
-            sizes = page_sizes(codec.name, codec.packet, content.shares)
         if codec.method == "delta":
-            deltas, rows = delta_table(codec.name)
+            deltas, filled, rows = delta_table(codec.name)
             slots = 1 << (vm.pages - 1).bit_length()
             if codec.cache is not None:
                 slots = min(slots, codec.cache // PAGE_BYTES)
@@ -195,7 +195,7 @@ class Coding:
             groups = int(content.state()[0].duplicate_groups)
         s.cache_mask = slots - 1
         return Coder(
-            state, sizes, deltas, rows, seconds,
+            state, sizes, deltas, filled, rows, seconds,
             np.full(slots, -1, np.int32), np.zeros(slots, np.int32),
             np.zeros((groups >> 6) + 1, np.uint64),
         )  # fmt: skip

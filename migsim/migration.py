@@ -165,10 +165,10 @@ class Migration:
         Each page is sent with the content that it has when its turn comes, encoded by ``codec``
         (`migsim.codecs`); what writes change is kept track of from the first codec but `RAW` on.
         ``start`` is the page to begin with (the order is cyclic), ``until`` a time and
-        ``max_bytes`` an amount of stream bytes after which no further page starts. ``skip_redirtied`` leaves out pages that are in
-        the dirty log again when their turn comes (Xen's peek). Raises RuntimeError once the guest
-        is at the destination, ValueError for pages that the guest does not have, and `InputError`
-        for a codec that has not been measured.
+        ``max_bytes`` an amount of stream bytes after which no further page starts.
+        ``skip_redirtied`` leaves out pages that are in the dirty log again when their turn comes
+        (Xen's peek). Raises RuntimeError once the guest is at the destination, ValueError for pages
+        that the guest does not have, and `InputError` for a codec that has not been measured.
         """
         self._calls.act()
         if self._destination is not None:

@@ -143,7 +143,6 @@ class Source:
         guest.clock.lag = float(state.lag)
         if transfer.pages:
             self._store(flow)
-            self._flush(flow, coding, kind)
         self.zero_pages = int(state.zero_pages)
         for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
             bitmap.touched()
@@ -153,14 +152,12 @@ class Source:
         left = todo | skipped if transfer.skip_redirtied else todo
         if transfer.pages:
             guest.owed -= transfer.pages - left
-        return left, max(flow.ready if transfer.pages else float(state.ready), hold)
-
-    def _flush(self, flow: Flow, coding: Coding, kind: int) -> None:
-        """Let the last pages leave, which wait for a packet to be filled."""
-        size = coding.flush()
-        if size:
-            flow.transmit(flow.ready, size)
-            self.sent_by_kind[kind, 1] += size
+        waiting = coding.flush()
+        if waiting:  # the last pages, whose packet was not filled
+            self.sent_by_kind[kind, 1] += waiting
+            hold = max(hold, flow.transmit(flow.ready, waiting))
+            return left, self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), hold)[1]
+        return left, max(float(state.ready), hold)
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]

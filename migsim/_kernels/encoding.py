@@ -55,6 +55,9 @@ DEDUP = 4  # a reference to an equal page
 SAME = -1
 """The destination has the page already: nothing is sent."""
 
+FILLED = 0
+"""In place of a number of runs: the page was one repeated byte and holds its class's bytes now."""
+
 FRAME_BYTES = 3  # before an encoded page: how it is encoded, and its length
 REFERENCE_BYTES = 8  # the number of an equal page
 
@@ -118,7 +121,8 @@ class Coder(NamedTuple):
     """A codec at work.
 
     ``sizes`` (int16, classes by quantiles) are sizes of whole pages, ``deltas`` (float64, rows by
-    log2 of written bytes by log2 of runs) of deltas, ``delta_rows`` (uint8) the row of each class,
+    log2 of written bytes by log2 of runs) of deltas, ``filled`` (float64, rows) of deltas to a page
+    of one byte, ``delta_rows`` (uint8) the row of each class,
     ``seconds`` (float64) the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are
     the page in each slot of the cache, or -1, and when it was last used. ``groups`` is a bitmap of
     the groups of equal pages of which the destination has one.
@@ -127,6 +131,7 @@ class Coder(NamedTuple):
     state: Record
     sizes: Shorts
     deltas: Floats
+    filled: Floats
     delta_rows: Bytes
     seconds: Floats
     cached: Ints32
@@ -145,11 +150,13 @@ def note_change(memory: Memory, page: int, change: int, blank: bool) -> None:
     memory.classes[page] = kind | np.uint8(WRITTEN)
     if blank:
         memory.written[page] = size
-        memory.runs[page] = 1
+        memory.runs[page] = FILLED
         return
     count = float(change & 0xFFFF)
     runs = float((change >> 16) & 0x3FFF)
     spots = memory.state[0].spots
+    if memory.written[page] == size and memory.runs[page] == FILLED:
+        return
     known = float(memory.written[page])
     known_runs = float(memory.runs[page])
     reach = float(size) if spots == 0 else min(float(size), spots * count)
@@ -216,7 +223,10 @@ def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
 
     The table holds logarithms: a size grows nearly as a power of the bytes written.
     """
-    table = coder.deltas[coder.delta_rows[kind]]
+    row = coder.delta_rows[kind]
+    if runs == FILLED:
+        return coder.filled[row]
+    table = coder.deltas[row]
     steps = coder.state[0].delta_steps * 1.4426950408889634
     x = min(portable_log(float(written)) * steps, table.shape[0] - 1.0)
     y = min(portable_log(float(min(runs, written))) * steps, table.shape[1] - 1.0)
