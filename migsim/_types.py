@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bytes", "Floats", "Integers", "Record", "Words"]
+__all__ = ["Bools", "Bytes", "Floats", "Integers", "Record", "Words"]
 
 Words = npt.NDArray[np.uint64]
 """A bitmap: one bit a page, 64 pages a word."""
+Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
