@@ -58,6 +58,7 @@ class ContentMeter:
     def __init__(self) -> None:
         """Compile and allocate all that is needed, before the program starts."""
         self._copies, self._encoder = Copies(), Encoder()
+        self._copies.prepare()
         self._buffer = np.ones((CHUNK, PAGE_SIZE // 8), np.uint64)
         self._intervals = self._failed = 0
         self._reading: list[float] = []
@@ -88,7 +89,7 @@ class ContentMeter:
         """Copy the pages that are present before the first interval."""
         pages = _expanded(ranges)
         self._read(pid, pages, self._copies.slots(pages))
-        self._copies.prepare()
+        self._copies.prepare(most=pages.size + 1)
 
     def take(self, pid: int, ranges: Integers) -> dict[str, Bytes]:
         """Return the content columns of one interval: a value per page of its ranges, ascending.
@@ -118,6 +119,7 @@ class ContentMeter:
         for name in SAMPLED:
             columns[name] = np.full(pages.size, NOT_MEASURED, np.uint8)
             columns[name][chosen] = code(measured[name])
+        self._copies.prepare()
         return columns
 
     def _read(self, pid: int, pages: Integers, slots: Integers) -> tuple[Integers, Integers, Bytes]:

@@ -16,6 +16,7 @@ __all__ = ["Copies"]
 
 _WORDS: Final = PAGE_SIZE // 8
 _FIRST: Final = 1 << 16  # pages; only address space until they are used
+_RESERVE: Final = 1 << 12  # pages to have memory for before they come
 
 
 class _Area:
@@ -47,6 +48,7 @@ class Copies:
         self._epochs = np.full(_FIRST, -1)
         self._hashes = np.zeros(_FIRST, np.uint64)
         self._epoch = 0
+        self._prepared = 0  # slots whose memory is there
         self._pages = np.zeros(0, np.int64)  # known ones, ascending
         self._slots = np.zeros(0, np.int64)  # theirs
 
@@ -78,9 +80,18 @@ class Copies:
         self._epochs = np.concatenate([self._epochs, np.full(extra, -1)])
         self._hashes = np.concatenate([self._hashes, np.zeros(extra, np.uint64)])
 
-    def prepare(self) -> None:
-        """Have memory for the checkpoint copies of all known pages, so that none is waited for."""
-        self._kept.words[: self._slots.size, 0] = 0
+    def prepare(self, most: int = _RESERVE) -> None:
+        """Have the kernel supply memory for both copies of all known pages and some to come.
+
+        For ``most`` further slots at once, so that a program that grows fast does not hold it up.
+
+        Otherwise it would be waited for where time matters: between a scan and the reading of the
+        pages that it found, and most of all at the first comparison after a checkpoint.
+        """
+        wanted = min(self._slots.size + _RESERVE, self._present.size, self._prepared + most)
+        for area in (self._latest, self._kept):
+            area.words[self._prepared : wanted, 0] |= np.uint64(0)
+        self._prepared = max(self._prepared, wanted)
 
     def checkpoint(self) -> None:
         """Keep all pages as they are now: each is copied only when it is about to be replaced."""
