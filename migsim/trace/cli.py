@@ -166,8 +166,10 @@ def _content_table(c: ContentSummary) -> Table:
         ("bytes changed, if any", f"mean {c.changed_mean:,.0f}, median {c.changed_median:,.0f}"),
         ("in runs of bytes", f"mean {c.runs_mean:,.1f}"),
         *((f"size by {name}", f"{share:.1%} of a page") for name, share in c.sizes.items()),
-        ("growth", f"{c.growth:.2f} times the bytes after {c.growth_times:.1f} writes of a page"),
     ]
+    if c.growth_times:  # else no page was written twice between two checkpoints
+        growth = f"{c.growth:.2f} times the bytes after {c.growth_times:.1f} writes of a page"
+        rows.append(("growth", growth))
     for name, value in rows:
         table.add_row(name, value)
     return table
