@@ -7,10 +7,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bytes", "Floats", "Integers", "Ints32", "Record", "Shorts", "Words", "Words32"]
+__all__ = [
+    "Bools",
+    "Bytes",
+    "Floats",
+    "Integers",
+    "Ints32",
+    "Record",
+    "Shorts",
+    "Words",
+    "Words32",
+]
 
 Words = npt.NDArray[np.uint64]
 """A bitmap: one bit a page, 64 pages a word."""
+Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Shorts = npt.NDArray[np.uint16]
 Words32 = npt.NDArray[np.uint32]

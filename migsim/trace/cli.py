@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from migsim.trace.analysis import TraceSummary
+    from migsim.trace.content_summary import ContentSummary
     from migsim.trace.format import Trace
 
 __all__ = ["trace"]
@@ -41,18 +42,24 @@ def _seconds(option: str, text: str) -> float:
 @click.option("--duration", default="30s", show_default=True, help="When to stop.")
 @click.option("--pid", type=int, help="Observe this running process instead of starting one.")
 @click.option("--largest-mapping", is_flag=True, help="Of --pid, only that: QEMU's guest memory.")
+@click.option("--content", is_flag=True, help="Also record what happens to the bytes of pages.")
 @click.option("--output", type=Path, help="File to write; the program's name + .mtrace if absent.")
 @click.option("--note", default="", help="Free text kept in the file.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record_command(
     *, interval: str, duration: str, pid: int | None, largest_mapping: bool,
-    output: Path | None, note: str, command: tuple[str, ...],
+    content: bool, output: Path | None, note: str, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Record which pages COMMAND writes, and write them to a file.
 
     Put -- before COMMAND if it has options of its own. A started COMMAND is ended after the
     duration; a process given by --pid runs on. Ctrl-C ends the recording and keeps it. A process
     that forks keeps only the parent recorded. Without --pid no special rights are needed.
+
+    With --content every page that was dirtied is read and compared with its last copy: how many of
+    its bytes changed, in how many runs, whether it is zeros or equals another page; and what codecs
+    make of up to 64 pages an interval. The recorder then holds two more copies of the program's
+    memory. What the program writes while its pages are read counts in the interval before.
     """
     looks, length = _seconds("--interval", interval), _seconds("--duration", duration)
     target = output or Path(f"{Path(command[0]).name if command else pid}.mtrace")
@@ -63,7 +70,7 @@ def record_command(
 
     result = record(
         command, pid=pid, interval=looks, duration=length, notes=note,
-        largest_mapping=largest_mapping,
+        largest_mapping=largest_mapping, content=content,
     )  # fmt: skip
     write_trace(target, result)
     click.echo(
@@ -80,23 +87,25 @@ def record_command(
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--plot", type=Path, help="Also draw the trace to this file, such as redis.png.")
 def info_command(file: str, as_json: bool, plot: Path | None) -> None:
-    """Print what a recorded trace is like: its rate, working set and skew.
+    """Print what a recorded trace is like: its rate, working set, skew and content.
 
     FILE is a file, or the bare name of a trace that comes with migsim. It is drawn in characters,
     and with --plot as a figure.
     """
     from migsim.registry import trace_path
     from migsim.trace.analysis import summarize
+    from migsim.trace.content_summary import summarize_content
     from migsim.trace.format import read_trace
 
     path = trace_path(file)
     recorded = read_trace(path)
-    summary = summarize(recorded)
+    summary, content = summarize(recorded), summarize_content(recorded)
     if as_json:
-        content = {"file": path.name, "header": dict(recorded.meta)} | summary.as_dict()
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        found = {"file": path.name, "header": dict(recorded.meta)} | summary.as_dict()
+        found["content"] = content.as_dict() if content else None
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print(path, recorded, summary)
+        _print(path, recorded, summary, content)
     if plot is not None:
         from migsim.trace.drawing import save
 
@@ -142,7 +151,33 @@ def _working_set_table(s: TraceSummary) -> Table:
     return table
 
 
-def _print(path: Path, recorded: Trace, summary: TraceSummary) -> None:
+def _content_table(c: ContentSummary) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title="Content: the bytes of the dirtied pages", title_justify="left", show_header=False
+    )
+    rows = [
+        ("measured", f"{c.measured:,} pages written, {c.sampled:,} of them encoded"),
+        ("written unchanged", f"{c.silent:.1%}"),
+        ("without earlier copy", f"{c.new:.1%}"),
+        ("all zeros", f"{c.zero:.1%}"),
+        ("equal to another page", f"{c.duplicate:.1%} (zeros not counted)"),
+        ("bytes changed, if any", f"mean {c.changed_mean:,.0f}, median {c.changed_median:,.0f}"),
+        ("in runs of bytes", f"mean {c.runs_mean:,.1f}"),
+        *((f"size by {name}", f"{share:.1%} of a page") for name, share in c.sizes.items()),
+    ]
+    if c.growth_times:  # else no page was written twice between two checkpoints
+        growth = f"{c.growth:.2f} times the bytes after {c.growth_times:.1f} writes of a page"
+        rows.append(("growth", growth))
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _print(
+    path: Path, recorded: Trace, summary: TraceSummary, content: ContentSummary | None
+) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -155,4 +190,6 @@ def _print(path: Path, recorded: Trace, summary: TraceSummary) -> None:
         table.add_row(name, Text(value))  # not markup: a command may contain brackets
     console.print(table)
     console.print(_working_set_table(summary))
+    if content is not None:
+        console.print(_content_table(content))
     console.print(sketch(recorded), markup=False, highlight=False, soft_wrap=True)

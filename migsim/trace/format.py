@@ -11,7 +11,10 @@ Each entry of ``arrays`` has ``name``, ``dtype``, ``length`` (elements), ``codin
 (of its frame). Coding ``planes`` stores byte 0 of every element, then byte 1 and so on; ``delta``
 first replaces each element by its difference to the one before (modulo 2^bits) and is then stored
 as planes. Page indices are sorted inside an interval, so nearly all differences are small, the
-upper planes are almost all zero, and a file is about half as large as with plain numbers.
+upper planes are almost all zero, and a file is about half as large as with plain numbers. Coding
+``grouped``, of bytes only, stores the elements in the order in which a stable sort puts those of
+the array ``changed``: how many bytes changed tells much about the number of runs, so that alike
+values gather and the column takes about half.
 
 Page indices are compact: 0 to ``pages_total`` - 1 number every page that was *present* when the
 recording began or was written during it, in order of virtual address. Gaps in the address space
@@ -20,8 +23,9 @@ migration has to send them too. The array ``resident`` holds the pages present a
 ``counts`` and ``pages`` hold only what was written after that, so the first interval is an interval
 like any other.
 
-Arrays whose names this version does not know are kept in ``Trace.columns`` and written back, so
-a file may carry more per (interval, page), such as how many bytes changed.
+Further arrays are kept in ``Trace.columns`` and written back, so a file may carry more per
+(interval, page). Those of `migsim.trace.content`, such as how many bytes changed, are checked; the
+others this version does not know.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migsim.errors import InputError
+from migsim.trace.content import problem_of
 
 __all__ = ["EXTENSION", "Trace", "read_trace", "write_trace"]
 
@@ -53,7 +58,7 @@ _MAX_ARRAY: Final = 1 << 33  # bytes; a small hostile file must not fill the mem
 _DTYPES: Final = frozenset(
     ["<f8", "<f4", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1"]
 )  # fmt: skip
-_CODINGS: Final = frozenset(["planes", "delta"])
+_CODINGS: Final = frozenset(["planes", "delta", "grouped"])
 _CORE: Final = {"ends": "<f8", "counts": "<u4", "pages": "<u4", "resident": "<u4"}
 _RESERVED: Final = frozenset(["arrays", "page_size", "pages_total"])
 
@@ -85,7 +90,7 @@ class Trace:
     meta: Mapping[str, Any] = field(default_factory=dict)
     """How it was recorded: method, argv, kernel, machine, date, interval, failed_reads, notes."""
     columns: Mapping[str, Array] = field(default_factory=dict)
-    """Further arrays, by name."""
+    """Further arrays, by name; those named in `migsim.trace.content.COLUMNS` align with `pages`."""
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
@@ -127,6 +132,23 @@ def _from_bytes(data: bytes, dtype: np.dtype[Any], coding: str) -> Array:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
+def _order(arrays: Mapping[str, Array], name: str) -> NDArray[np.intp] | None:
+    """Return the order in which the array ``name`` may be stored grouped, or nothing."""
+    by, values = arrays.get("changed"), arrays[name]
+    if by is None or by.dtype != np.uint8 or values.dtype != np.uint8 or by.size != values.size:
+        return None
+    return np.argsort(by, kind="stable")
+
+
+def _ungroup(arrays: Mapping[str, Array], name: str) -> Array:
+    order = _order(arrays, name)
+    if order is None or name == "changed":
+        raise _DamagedError(f"has array {name!r} grouped by an array 'changed' that does not fit")
+    result = np.empty_like(arrays[name])
+    result[order] = arrays[name]
+    return result
+
+
 def _problem(trace: Trace) -> str | None:
     """Return what breaks the promises of `Trace`, or nothing; asked on reading and on writing."""
     n = trace.pages_total
@@ -147,7 +169,7 @@ def _problem(trace: Trace) -> str | None:
     rising[first[(first > 0) & (first < pages.size)] - 1] = True
     if not rising.all() or (trace.resident[1:] <= trace.resident[:-1]).any():
         return "has page indices that are not ascending"
-    return None
+    return problem_of(trace.columns, pages.size)
 
 
 def _header_of(blob: bytes) -> tuple[dict[str, Any], int]:
@@ -205,6 +227,7 @@ def _unpack(frame: bytes, size: int, name: str) -> bytes:
 def _decode(blob: bytes) -> Trace:
     header, position = _header_of(blob)
     arrays: dict[str, Array] = {}
+    grouped = []
     for raw in header["arrays"]:
         name, dtype, length, coding, size = _entry(raw)
         frame = blob[position : position + size]
@@ -212,6 +235,10 @@ def _decode(blob: bytes) -> Trace:
             raise _DamagedError(f"is cut off in array {name!r}, or has it twice")
         arrays[name] = _from_bytes(_unpack(frame, length * dtype.itemsize, name), dtype, coding)
         position += size
+        if coding == "grouped":
+            grouped.append(name)
+    for name in grouped:
+        arrays[name] = _ungroup(arrays, name)
     if position != len(blob):
         raise _DamagedError(f"has {len(blob) - position} bytes more than its header says")
     for name, wanted in _CORE.items():
@@ -265,6 +292,9 @@ def _encode(trace: Trace) -> bytes:
         if values.dtype.str not in _DTYPES:
             raise InputError(f"a trace cannot hold array {name!r} of type {values.dtype}")
         coding = "delta" if name in {"pages", "resident"} else "planes"
+        order = _order(arrays, name) if name == "runs" else None
+        if order is not None:
+            values, coding = values[order], "grouped"
         frames.append(compressor.compress(_to_bytes(values, coding)))
         entries.append({"name": name, "dtype": values.dtype.str, "length": int(values.size),
                         "coding": coding, "bytes": len(frames[-1])})  # fmt: skip

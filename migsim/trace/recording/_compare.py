@@ -7,19 +7,18 @@ read of the memory each interval.
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import Final
 
 import numpy as np
 
 from migsim._jit import jit
-from migsim._types import Integers, Words
+from migsim._types import Bools, Integers, Words
+from migsim.trace.recording._reading import CHUNK, read_pages
 from migsim.trace.recording._system import PAGE_SIZE, Mapping, read_memory, writable_mappings
 
 __all__ = ["CompareTracker", "page_hashes"]
 
-_CHUNK: Final = 256  # pages: 1 MiB at a time stays in the cache between reading and hashing
 _PRESENT: Final = np.uint64(1 << 63 | 1 << 62)  # in memory or swapped out
 _FILE: Final = np.uint64(1 << 61)
 
@@ -48,7 +47,7 @@ class CompareTracker:
 
     def __init__(self, pid: int, within: Mapping | None = None) -> None:
         self._pid, self._within = pid, within
-        self._buffer = np.ones((_CHUNK, PAGE_SIZE // 8), np.uint64)
+        self._buffer = np.ones((CHUNK, PAGE_SIZE // 8), np.uint64)
         self._known = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.uint64)
         self._failed = 0
@@ -97,39 +96,12 @@ class CompareTracker:
                 found.append(first + np.flatnonzero(private).astype(np.int64))
         return np.concatenate(found)
 
-    def _hash(self, pages: Integers) -> tuple[Words, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    def _hash(self, pages: Integers) -> tuple[Words, Bools]:
         hashes = np.zeros(pages.size, np.uint64)
         good = np.ones(pages.size, np.bool_)
-        for first in range(0, pages.size, _CHUNK):
-            part = pages[first : first + _CHUNK]
-            if not self._read(part):
-                for place, page in enumerate(part):
-                    good[first + place] = self._read(np.array([page]))
-                self._failed += int((~good[first : first + _CHUNK]).sum())
-                part = part[good[first : first + _CHUNK]]
-                if not self._read(part):  # vanishing while we look: take it as gone
-                    good[first : first + _CHUNK] = False
-                    continue
-            kept = np.flatnonzero(good[first : first + _CHUNK]) + first
-            out = np.zeros(part.size, np.uint64)
-            page_hashes(self._buffer[: part.size], out)
-            hashes[kept] = out
+        for first in range(0, pages.size, CHUNK):
+            part = pages[first : first + CHUNK]
+            good[first : first + CHUNK] = read_pages(self._pid, part, self._buffer)
+            page_hashes(self._buffer[: part.size], hashes[first : first + CHUNK])
+        self._failed += int((~good).sum())
         return hashes, good
-
-    def _read(self, pages: Integers) -> bool:
-        if not pages.size:
-            return True
-        breaks = np.flatnonzero(np.diff(pages) != 1) + 1
-        first = pages[np.concatenate([[0], breaks])]
-        last = pages[np.concatenate([breaks - 1, [-1]])]
-        ranges = [
-            (int(a) * PAGE_SIZE, int(b - a + 1) * PAGE_SIZE)
-            for a, b in zip(first, last, strict=True)
-        ]
-        try:
-            copied = read_memory(self._pid, ranges, self._buffer.ctypes.data)
-        except OSError as error:
-            if error.errno == errno.EFAULT:
-                return False
-            raise
-        return copied == pages.size * PAGE_SIZE

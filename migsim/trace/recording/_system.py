@@ -9,6 +9,10 @@ import platform
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+
+from migsim._types import Integers
+
 __all__ = [
     "PAGE_SIZE",
     "Machine",
@@ -53,10 +57,6 @@ def machine() -> Machine | None:
     return _MACHINES.get(platform.machine())
 
 
-class _Piece(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
 def _library() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -84,22 +84,22 @@ def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> None:
         raise _failed("ptrace")
 
 
-def read_memory(pid: int, ranges: Sequence[tuple[int, int]], buffer: int) -> int:
+def read_memory(pid: int, ranges: Integers | Sequence[tuple[int, int]], buffer: int) -> int:
     """Copy address ranges (start, length) of a process to ``buffer``; return the bytes copied.
 
     It stops early where memory has vanished, because the process runs on while it is read.
     """
+    pieces = np.ascontiguousarray(ranges, np.int64).reshape(-1, 2)
     call = _library().process_vm_readv
     call.restype = ctypes.c_ssize_t
     many, address = ctypes.c_ulong, ctypes.c_void_p
     call.argtypes = [ctypes.c_int, address, many, address, many, many]
     done = 0
-    for first in range(0, len(ranges), _MAX_PIECES):
-        part = ranges[first : first + _MAX_PIECES]
-        size = sum(length for _, length in part)
-        here = _Piece(buffer + done, size)
-        there = (_Piece * len(part))(*[_Piece(start, length) for start, length in part])
-        copied = int(call(pid, ctypes.byref(here), 1, ctypes.byref(there), len(part), 0))
+    for first in range(0, len(pieces), _MAX_PIECES):
+        part = pieces[first : first + _MAX_PIECES]  # laid out as the kernel's struct iovec
+        size = int(part[:, 1].sum())
+        here = np.array([buffer + done, size])
+        copied = int(call(pid, here.ctypes.data, 1, part.ctypes.data, len(part), 0))
         if copied < 0:
             if done:
                 return done

@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from migsim._types import Integers
+from migsim._types import Bytes, Integers
 from migsim.errors import InputError
+from migsim.trace.content import COLUMNS
 from migsim.trace.format import Trace
 from migsim.trace.recording._system import PAGE_SIZE, Mapping, status_field, writable_mappings
 
@@ -43,13 +44,31 @@ class _Tracker(Protocol):
     def close(self) -> None: ...
 
 
+class _Meter(Protocol):
+    """What is to be found out about the bytes of pages; see `ContentMeter`."""
+
+    @property
+    def failures(self) -> dict[str, int]: ...
+    @property
+    def about(self) -> dict[str, Any]: ...
+    def first_look(self, pid: int, ranges: Integers) -> None: ...
+    def take(self, pid: int, ranges: Integers) -> dict[str, Bytes]: ...
+
+
+class _Look(NamedTuple):
+    """One interval: when it ended, the ranges of pages written in it, and content columns."""
+
+    end: float
+    ranges: Integers
+    columns: dict[str, Bytes]
+
+
 @dataclass
 class _Looks:
-    """What was seen: the pages present at first, and ranges of written pages per interval."""
+    """What was seen: the pages present at first, and what each interval brought."""
 
     resident: Integers
-    ends: list[float] = field(default_factory=list)
-    ranges: list[Integers] = field(default_factory=list)
+    intervals: list[_Look] = field(default_factory=list)
     ended_by: str = "duration"
 
 
@@ -63,6 +82,7 @@ def record(
     method: Method = "auto",
     notes: str = "",
     largest_mapping: bool = False,
+    content: bool = False,
 ) -> Trace:
     """Return which pages a program writes, interval by interval, as `Trace`.
 
@@ -76,23 +96,27 @@ def record(
     With ``largest_mapping`` only the largest mapping of ``pid`` is looked at, which of a hypervisor
     such as QEMU is the guest's memory: kernel, page cache and all programs of the guest.
 
+    With ``content`` the trace gets the columns of `migsim.trace.content`: what happened to the
+    bytes of the dirtied pages. The recorder then holds two more copies of the program's memory.
+
     ``auto`` takes write protection where kernel and permissions allow it, else comparing. Raises
     `InputError` where neither is possible.
     """
     _check(command, pid, interval, duration)
     if largest_mapping and command:
         raise InputError("the largest mapping can be told only of a process that runs already")
+    meter = _meter() if content else None
     with _target(command, pid) as process:
         tracker, reason = _tracker(process, method, largest_mapping)
         began = datetime.datetime.now(datetime.UTC)
         try:
-            looks = _look(tracker, interval, duration, progress)
+            looks = _look(tracker, meter, process, interval, duration, progress)
         except PermissionError as error:
             raise _not_permitted(process, error) from None
         finally:
             tracker.close()
         argv = list(command) if command else _argv_of(process)
-    if not looks.ends:
+    if not looks.intervals:
         raise InputError(
             f"'{' '.join(argv) or process}' ended, or was interrupted, before the first interval "
             f"of {interval:g} s was over, so there is nothing to keep"
@@ -105,7 +129,17 @@ def record(
     meta |= {"attached": not command, "largest_mapping": largest_mapping, "interval": interval}
     meta |= {"date": began.isoformat(timespec="seconds"), "ended_by": looks.ended_by}
     meta["notes"] = _text(notes)
-    return _trace(looks, meta | _environment() | tracker.failures)
+    meta |= _environment() | tracker.failures
+    if meter is not None:
+        meta["content"] = meter.about
+        meta |= {name: meta.get(name, 0) + count for name, count in meter.failures.items()}
+    return _trace(looks, meta, list(COLUMNS) if content else [])
+
+
+def _meter() -> _Meter:
+    from migsim.trace.recording._content import ContentMeter
+
+    return ContentMeter()
 
 
 def _text(text: str) -> str:
@@ -226,19 +260,36 @@ def _not_permitted(pid: int, error: OSError) -> InputError:
     )
 
 
-def _look(tracker: _Tracker, interval: float, duration: float, progress: Progress | None) -> _Looks:
+def _look(
+    tracker: _Tracker,
+    meter: _Meter | None,
+    pid: int,
+    interval: float,
+    duration: float,
+    progress: Progress | None,
+) -> _Looks:
     """Look once an interval until the duration is over, the program ends, or Ctrl-C."""
     looks = _Looks(np.zeros((0, 2), np.int64))
-    start = time.monotonic()
     try:
+        early = looks.resident
+        if meter is not None:
+            # Copying everything takes a while. What is written meanwhile is copied again below, so
+            # that the first interval is like any other.
+            early = tracker.written()
+            meter.first_look(pid, early)
+        start = time.monotonic()
         looks.resident = tracker.written()
+        if meter is not None:
+            meter.first_look(pid, looks.resident)
+            looks.resident = np.concatenate([early, looks.resident])
         due = start + interval
         while due <= start + duration + interval / 2:
             time.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             ranges = tracker.written()
-            looks.ranges.append(ranges)
-            looks.ends.append(now - start)
+            columns = {} if meter is None else meter.take(pid, ranges)
+            # In one piece, so that an interrupt leaves no interval half kept.
+            looks.intervals.append(_Look(now - start, ranges, columns))
             if progress is not None:
                 progress(now - start, int((ranges[:, 1] - ranges[:, 0]).sum()))
             # A look that took too long makes this interval longer; none is made up afterwards.
@@ -287,14 +338,18 @@ def compact(ranges: Sequence[Integers]) -> tuple[list[NDArray[np.uint32]], int]:
     return result, int(base[-1])
 
 
-def _trace(looks: _Looks, meta: dict[str, Any]) -> Trace:
-    sets, total = compact([looks.resident, *looks.ranges])
+def _trace(looks: _Looks, meta: dict[str, Any], columns: Sequence[str]) -> Trace:
+    sets, total = compact([looks.resident, *[look.ranges for look in looks.intervals]])
     return Trace(
-        ends=np.array(looks.ends, np.float64),
+        ends=np.array([look.end for look in looks.intervals], np.float64),
         counts=np.array([pages.size for pages in sets[1:]], np.uint32),
         pages=np.concatenate([np.zeros(0, np.uint32), *sets[1:]]),
         resident=sets[0],
         pages_total=total,
         page_size=PAGE_SIZE,
         meta=meta,
+        columns={
+            name: np.concatenate([look.columns[name] for look in looks.intervals])
+            for name in columns
+        },
     )
