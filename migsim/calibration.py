@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,14 @@ def size_rows() -> Iterator[dict[str, object]]:
             for packet in PACKETS[1:]:
                 size = f"{packet_size(codec, pages, packet):.1f}"
                 yield {"codec": codec.name, "class": name, "packet": packet, "sizes": size}
+    for pair in combinations(sorted(CLASSES), 2):
+        pages = np.concatenate([sample_pages(CLASSES[name]) for name in pair])
+        mixed = pages[np.random.default_rng(0).permutation(len(pages))]
+        for codec in _in_packets():
+            for packet in PACKETS[1:]:
+                size = f"{packet_size(codec, mixed, packet):.1f}"
+                yield {"codec": codec.name, "class": "+".join(pair), "packet": packet,
+                       "sizes": size}  # fmt: skip
 
 
 def delta_size(codec: Codec, kind: int, written: int, runs: int, *, forced: bool) -> float:
@@ -115,16 +124,24 @@ def delta_size(codec: Codec, kind: int, written: int, runs: int, *, forced: bool
     return total / len(old)
 
 
+def _filled_size(codec: Codec, kind: int, blank: int) -> float:
+    """Return the mean size of a delta where a page of one repeated byte was filled."""
+    encoder, old = make_encoder(codec), np.full(PAGE_BYTES, blank, np.uint8)
+    messages = [encoder.encode(0, old, page) for page in sample_pages(kind)]
+    sizes = [PAGE_BYTES if message is None else len(message) for message in messages]
+    return float(np.mean(sizes))
+
+
 def delta_rows() -> Iterator[dict[str, object]]:
     """Yield the rows of the table of deltas' sizes."""
     kinds = [*((name, kind, False) for name, kind in CLASSES.items()),
              ("recorded", class_names()[_RECORDED], True)]  # fmt: skip
     for codec in (delta(), delta(compressor="zstd")):
         for name, kind, forced in kinds:
-            encoder, zeros = make_encoder(codec), np.zeros(PAGE_BYTES, np.uint8)
-            sizes = [len(encoder.encode(0, zeros, page) or page) for page in sample_pages(kind)]
-            size = f"{np.mean(sizes):.1f}"
-            yield {"codec": codec.name, "class": name, "written": 0, "runs": 0, "size": size}
+            for blank, uniform in enumerate((0, 0x5A)):
+                size = f"{_filled_size(codec, kind, uniform):.1f}"
+                yield {"codec": codec.name, "class": name, "written": 0, "runs": blank,
+                       "size": size}  # fmt: skip
             for written in grid():
                 for runs in (count for count in grid() if count <= written):
                     mean = delta_size(codec, kind, written, min(runs, 2048), forced=forced)

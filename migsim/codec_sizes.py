@@ -73,8 +73,7 @@ def _sizes() -> dict[str, dict[int, dict[str, list[float]]]]:
 def page_sizes(codec: str, packet: int, shares: Mapping[str, float]) -> Shorts:
     """Return the encoded sizes of a page by class and quantile: uint16 (`CLASS_COUNT`, 8).
 
-    In a packet of several pages those of a class help one another, so of a class of which a guest
-    has a share of ``shares`` (1 for others) as many pages count. Raises `InputError` for a codec
+    ``shares`` are those of the classes in the guest, for packets. Raises `InputError` for a codec
     that was not measured.
     """
     table = _sizes()
@@ -90,30 +89,74 @@ def page_sizes(codec: str, packet: int, shares: Mapping[str, float]) -> Shorts:
     for name, number in class_names().items():
         if packet == 1:
             sizes[number] = known[1][name]
-            continue
-        counts = sorted(known)
-        means = [float(np.mean(known[count][name])) for count in counts]
-        together = max(1.0, packet * shares.get(name, 1.0))
-        sizes[number] = round(float(np.interp(np.log2(together), np.log2(counts), means)))
+        else:
+            size = _in_packet(known, name, packet, shares)
+            size += _growth(known, name, packet, shares)
+            sizes[number] = min(PAGE_BYTES, round(size))
     return sizes
+
+
+def _in_packet(
+    known: Mapping[int, Mapping[str, list[float]]],
+    name: str,
+    packet: int,
+    shares: Mapping[str, float],
+) -> float:
+    """Return the size of a page in a packet, where only pages of its class help it."""
+    counts = sorted(known)
+    means = [float(np.mean(known[count][name])) for count in counts]
+    together = max(1.0, packet * shares.get(name, 1.0))
+    return float(np.interp(np.log2(together), np.log2(counts), means))
+
+
+def _growth(
+    known: Mapping[int, Mapping[str, list[float]]],
+    name: str,
+    packet: int,
+    shares: Mapping[str, float],
+) -> float:
+    """Return how many bytes a page grows because pages of other classes share its packet.
+
+    They spoil the statistics that a compressor gathers. Measured for each pair of classes, half and
+    half; what two lose is divided by their `_room`, and is proportional to the other's share.
+    """
+    size = _in_packet(known, name, packet, shares)
+    growth = 0.0
+    for other, share in shares.items():
+        pair = "+".join(sorted((name, other)))
+        if other != name and pair in known[PACKETS[1]]:
+            counts = sorted(count for count in known if count > 1)
+            measured = [known[count][pair][0] for count in counts]
+            together = float(np.interp(np.log2(packet), np.log2(counts), measured))
+            halves = {name: 0.5, other: 0.5}
+            alone = [_in_packet(known, each, packet, halves) for each in (name, other)]
+            lost = together - (alone[0] + alone[1]) / 2
+            rooms = _room(alone[0]) + _room(alone[1])
+            growth += 2 * share * max(0.0, lost) / max(1.0, rooms / 2)
+    return growth * _room(size)
+
+
+def _room(size: float) -> float:
+    """Return how much a page of an encoded size can grow: little if it is hardly compressed."""
+    return max(0.0, size * (1.0 - size / PAGE_BYTES))
 
 
 @functools.cache
 def delta_table(codec: str) -> tuple[Floats, Floats, Bytes]:
     """Return the logarithms of mean sizes of deltas, those of filled pages, and rows of classes.
 
-    float64 (rows, log2 of written bytes, log2 of runs); float64 (rows,), mean sizes where a page of
-    zeros was filled; uint8 (`CLASS_COUNT`,), the row of each class.
+    float64 (rows, log2 of written bytes, log2 of runs); float64 (rows, 2), mean sizes where a page
+    of zeros was filled, or of another byte; uint8 (`CLASS_COUNT`,), the row of each class.
     """
     names = [*CLASSES, "recorded"]
     steps = grid()
     table = np.zeros((len(names), len(steps), len(steps)))
-    filled = np.zeros(len(names))
+    filled = np.zeros((len(names), 2))
     for row in _rows("delta-sizes.csv"):
         if row["codec"] != codec:
             continue
-        if row["runs"] == "0":
-            filled[names.index(row["class"])] = float(row["size"])
+        if row["written"] == "0":
+            filled[names.index(row["class"]), int(row["runs"])] = float(row["size"])
         else:
             i, k = steps.index(int(row["written"])), steps.index(int(row["runs"]))
             table[names.index(row["class"]), i, k] = math.log(max(1.0, float(row["size"])))

@@ -108,6 +108,7 @@ class Coding:
             return SAME
         if message is None or FRAME_BYTES + len(message) >= PAGE_BYTES:
             s.overflows += old is not None
+            seconds += PAGE_BYTES * float(s.seconds_per_byte) if old is not None else 0.0
             there[page] = new
             content = PAGE_BYTES
         else:
@@ -167,7 +168,7 @@ class Coding:
         s.updates, s.delta_steps = 1, DELTA_STEPS
         if codec.packet > 1:
             s.packet_share = _PACKET_HEADER / codec.packet
-        sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros(0)
+        sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0))
         rows = np.zeros(0, np.uint8)
         slots = groups = 0
         if not self._memory.has_bytes and codec.method == "whole":

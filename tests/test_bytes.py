@@ -247,6 +247,9 @@ def test_what_is_read_at_the_destination_was_written_there_or_sent() -> None:
     def reads(_vm: object, _seed: int) -> Listed:
         return Listed([(k * 1e-4, k * 97 % 256, k % 7 == 0) for k in range(3000)], 256)
 
-    result = migrate("postcopy", reads, memory="1MiB", vm_args={**BYTES, "vcpus": 4}).result
+    result = migrate(
+        "postcopy", reads, memory="1MiB", link_args={"rate": "100Mbit/s"},
+        vm_args={**BYTES, "vcpus": 4},
+    ).result  # fmt: skip
     assert (result.status, result.error) == ("completed", "")
     assert result.faults > 0

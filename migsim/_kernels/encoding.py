@@ -55,8 +55,8 @@ DEDUP = 4  # a reference to an equal page
 SAME = -1
 """The destination has the page already: nothing is sent."""
 
-FILLED = 0
-"""In place of a number of runs: the page was one repeated byte and holds its class's bytes now."""
+FILLED, FILLED_UNIFORM = 0, 0xFFFF
+"""In place of a number of runs: the page was zeros, or another repeated byte, and was filled."""
 
 FRAME_BYTES = 3  # before an encoded page: how it is encoded, and its length
 REFERENCE_BYTES = 8  # the number of an equal page
@@ -121,8 +121,8 @@ class Coder(NamedTuple):
     """A codec at work.
 
     ``sizes`` (int16, classes by quantiles) are sizes of whole pages, ``deltas`` (float64, rows by
-    log2 of written bytes by log2 of runs) of deltas, ``filled`` (float64, rows) of deltas to a page
-    of one byte, ``delta_rows`` (uint8) the row of each class,
+    log2 of written bytes by log2 of runs) of deltas, ``filled`` (float64, rows by two) of deltas to
+    a page of zeros and of another byte, ``delta_rows`` (uint8) the row of each class,
     ``seconds`` (float64) the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are
     the page in each slot of the cache, or -1, and when it was last used. ``groups`` is a bitmap of
     the groups of equal pages of which the destination has one.
@@ -144,18 +144,19 @@ def note_change(memory: Memory, page: int, change: int, blank: bool) -> None:
     """Count what a write changes; ``blank`` where the page was one repeated byte until now."""
     size = memory.state[0].page_bytes
     kind = memory.classes[page]
+    filled = FILLED
     if kind & CLASS_MASK == UNIFORM:
-        blank = True
+        blank, filled = True, FILLED_UNIFORM
         kind = np.uint8(HEAP)
     memory.classes[page] = kind | np.uint8(WRITTEN)
     if blank:
         memory.written[page] = size
-        memory.runs[page] = FILLED
+        memory.runs[page] = filled
         return
     count = float(change & 0xFFFF)
     runs = float((change >> 16) & 0x3FFF)
     spots = memory.state[0].spots
-    if memory.written[page] == size and memory.runs[page] == FILLED:
+    if memory.written[page] == size and memory.runs[page] in (FILLED, FILLED_UNIFORM):
         return
     known = float(memory.written[page])
     known_runs = float(memory.runs[page])
@@ -224,8 +225,8 @@ def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
     The table holds logarithms: a size grows nearly as a power of the bytes written.
     """
     row = coder.delta_rows[kind]
-    if runs == FILLED:
-        return coder.filled[row]
+    if runs in (FILLED, FILLED_UNIFORM):
+        return coder.filled[row, int(runs == FILLED_UNIFORM)]
     table = coder.deltas[row]
     steps = coder.state[0].delta_steps * 1.4426950408889634
     x = min(portable_log(float(written)) * steps, table.shape[0] - 1.0)
@@ -280,7 +281,7 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
     else:
         c.misses += 1
         cache_page(coder, page)
-    if content >= size:
+    if content >= size and c.packet_share == 0.0:
         content = size
     elif content != SAME:
         c.encoded += 1
