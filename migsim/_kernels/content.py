@@ -55,6 +55,7 @@ _LETTERS = np.frombuffer(
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 _TEXT_KEY, _CODE_KEY = np.uint64(0x7E87), np.uint64(0xC0DE)
 _EIGHT = np.uint64(8)
+_ASIDE = 1 << 62  # counters from here on are for what is neither a page nor a word
 
 
 @jit
@@ -71,7 +72,7 @@ def group_of(seed: np.uint64, page: int, share: float, groups: int) -> int:
 @jit
 def _key(seed: np.uint64, page: int, group: int) -> np.uint64:
     """Return the key under which the first words of a page are drawn; its group's if it has one."""
-    return random_bits(seed, page if group < 0 else -1 - group)
+    return random_bits(seed, page if group < 0 else _ASIDE + group)
 
 
 @jit
@@ -175,7 +176,7 @@ def draw_classes(
     """Give each page a class: ``kinds[k]`` where its draw is below ``upper[k]``."""
     for page in range(classes.size):
         group = group_of(seed, page, share, groups)
-        draw = random_unit(_key(seed, page, group), -1)
+        draw = random_unit(_key(seed, page, group), _ASIDE)
         k = 0
         while draw >= upper[k]:
             k += 1
@@ -213,7 +214,7 @@ def write_page(
     runs = (change >> 16) & 0x3FFF
     forced = change & FORCED != 0
     key = _key(seed, page, -1)
-    turn = int(np.int64(random_bits(key, -access - 1) >> np.uint64(20)))
+    turn = int(np.int64(random_bits(key, _ASIDE + access) >> np.uint64(20)))
     if spots > 0:
         turn = (turn % spots) * size // spots
     begin = (turn % size) & ~7 if count % (8 * runs) == 0 else turn % size
