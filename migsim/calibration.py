@@ -42,7 +42,7 @@ __all__ = [
 _SEED = np.uint64(20_26)
 _PAGES = 128
 _DELTAS = 24  # pages for each number of bytes and runs
-_RECORDED = "blend-3-3"  # stands for recorded pages where only what changed matters
+_MOST_RUNS = 2048
 _DICTIONARY_BYTES = 32 * 1024
 _LEAST_SECONDS = 0.02  # of a measurement of time
 _REPEATS = 3
@@ -95,7 +95,7 @@ def size_rows() -> Iterator[dict[str, object]]:
         for codec in measured_codecs():
             sizes = " ".join(map(str, size_quantiles(codec, pages)))
             yield {"codec": codec.name, "class": name, "packet": 1, "sizes": sizes}
-        for codec in _in_packets():
+        for codec in _in_packets() if name in CLASSES else ():
             for packet in PACKETS[1:]:
                 size = f"{packet_size(codec, pages, packet):.1f}"
                 yield {"codec": codec.name, "class": name, "packet": packet, "sizes": size}
@@ -133,21 +133,27 @@ def _filled_size(codec: Codec, kind: int, blank: int) -> float:
 
 
 def delta_rows() -> Iterator[dict[str, object]]:
-    """Yield the rows of the table of deltas' sizes."""
-    kinds = [*((name, kind, False) for name, kind in CLASSES.items()),
-             ("recorded", class_names()[_RECORDED], True)]  # fmt: skip
+    """Yield the rows of the table of deltas' sizes, each with those for 1, 2, 4 ... runs.
+
+    In the row of no written bytes they are those of a filled page of zeros, and of another byte.
+    """
     for codec in (delta(), delta(compressor="zstd")):
-        for name, kind, forced in kinds:
-            for blank, uniform in enumerate((0, 0x5A)):
-                size = f"{_filled_size(codec, kind, uniform):.1f}"
-                yield {"codec": codec.name, "class": name, "written": 0, "runs": blank,
-                       "size": size}  # fmt: skip
+        for name, kind in class_names().items():
+            forced = name not in CLASSES
+            sizes = [_filled_size(codec, kind, blank) for blank in (0, 0x5A)]
+            yield _delta_row(codec, name, 0, sizes)
             for written in grid():
-                for runs in (count for count in grid() if count <= written):
-                    mean = delta_size(codec, kind, written, min(runs, 2048), forced=forced)
-                    size = f"{mean:.1f}"
-                    yield {"codec": codec.name, "class": name, "written": written, "runs": runs,
-                           "size": size}  # fmt: skip
+                sizes = [
+                    delta_size(codec, kind, written, min(runs, _MOST_RUNS), forced=forced)
+                    for runs in grid()
+                    if runs <= written
+                ]
+                yield _delta_row(codec, name, written, sizes)
+
+
+def _delta_row(codec: Codec, name: str, written: int, sizes: list[float]) -> dict[str, object]:
+    shown = " ".join(f"{size:.0f}" for size in sizes)
+    return {"codec": codec.name, "class": name, "written": written, "sizes": shown}
 
 
 def dictionary() -> bytes:

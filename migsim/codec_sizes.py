@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from migsim._kernels.content import BLEND, BLEND_STEPS
-from migsim._types import Bytes, Floats, Shorts
+from migsim._kernels.content import BLEND, BLENDS
+from migsim._types import Floats, Shorts
 from migsim.content import CLASSES, PAGE_BYTES
 from migsim.errors import InputError
 
@@ -41,11 +41,7 @@ DELTA_STEPS = 1
 
 def class_names() -> dict[str, int]:
     """Return all classes that have sizes: those with names, and the blends of recordings."""
-    blends = {
-        f"blend-{r}-{h}": BLEND + (BLEND_STEPS + 1) * r + h
-        for r in range(BLEND_STEPS + 1)
-        for h in range(BLEND_STEPS + 1 - r)
-    }
+    blends = {f"blend-{r}-{h}": BLEND + place for place, (r, h) in enumerate(BLENDS)}
     return CLASSES | blends
 
 
@@ -103,6 +99,8 @@ def _in_packet(
     shares: Mapping[str, float],
 ) -> float:
     """Return the size of a page in a packet, where only pages of its class help it."""
+    if name not in CLASSES:  # a recording tells nothing of what its pages have in common
+        return float(np.mean(known[1][name]))
     counts = sorted(known)
     means = [float(np.mean(known[count][name])) for count in counts]
     together = max(1.0, packet * shares.get(name, 1.0))
@@ -142,29 +140,24 @@ def _room(size: float) -> float:
 
 
 @functools.cache
-def delta_table(codec: str) -> tuple[Floats, Floats, Bytes]:
-    """Return the logarithms of mean sizes of deltas, those of filled pages, and rows of classes.
+def delta_table(codec: str) -> tuple[Floats, Floats]:
+    """Return the logarithms of mean sizes of deltas, and mean sizes of filled pages, by class.
 
-    float64 (rows, log2 of written bytes, log2 of runs); float64 (rows, 2), mean sizes where a page
-    of zeros was filled, or of another byte; uint8 (`CLASS_COUNT`,), the row of each class.
+    float64 (`CLASS_COUNT`, log2 of written bytes, log2 of runs), and float64 (`CLASS_COUNT`, 2),
+    where a page of zeros was filled, or of another byte.
     """
-    names = [*CLASSES, "recorded"]
-    steps = grid()
-    table = np.zeros((len(names), len(steps), len(steps)))
-    filled = np.zeros((len(names), 2))
+    names, steps = class_names(), grid()
+    table = np.zeros((CLASS_COUNT, len(steps), len(steps)))
+    filled = np.zeros((CLASS_COUNT, 2))
     for row in _rows("delta-sizes.csv"):
         if row["codec"] != codec:
             continue
+        sizes = np.array(row["sizes"].split(), np.float64)
         if row["written"] == "0":
-            filled[names.index(row["class"]), int(row["runs"])] = float(row["size"])
+            filled[names[row["class"]]] = sizes
         else:
-            i, k = steps.index(int(row["written"])), steps.index(int(row["runs"]))
-            table[names.index(row["class"]), i, k] = math.log(max(1.0, float(row["size"])))
-            if i == k:  # there are no more runs than bytes
-                table[names.index(row["class"]), i, k + 1 :] = math.log(
-                    max(1.0, float(row["size"]))
-                )
-    rows = np.full(CLASS_COUNT, names.index("recorded"), np.uint8)
-    for place, name in enumerate(CLASSES):
-        rows[CLASSES[name]] = place
-    return table, filled, rows
+            logs = [math.log(max(1.0, size)) for size in sizes]
+            # There are no more runs than bytes.
+            logs += [logs[-1]] * (len(steps) - len(logs))
+            table[names[row["class"]], steps.index(int(row["written"]))] = logs
+    return table, filled

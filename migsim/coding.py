@@ -169,7 +169,6 @@ class Coding:
         if codec.packet > 1:
             s.packet_share = _PACKET_HEADER / codec.packet
         sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0))
-        rows = np.zeros(0, np.uint8)
         slots = groups = 0
         if not self._memory.has_bytes and codec.method == "whole":
             sizes = page_sizes(codec.name, codec.packet, content.shares)
@@ -188,7 +187,7 @@ class Coding:
             if "zero" in known:
                 s.zero_seconds = known["zero"].of_class("any")
         if codec.method == "delta":
-            deltas, filled, rows = delta_table(codec.name)
+            deltas, filled = delta_table(codec.name)
             slots = 1 << (vm.pages - 1).bit_length()
             if codec.cache is not None:
                 slots = min(slots, codec.cache // PAGE_BYTES)
@@ -196,7 +195,7 @@ class Coding:
             groups = int(content.state()[0].duplicate_groups)
         s.cache_mask = slots - 1
         return Coder(
-            state, sizes, deltas, filled, rows, seconds,
+            state, sizes, deltas, filled, seconds,
             np.full(slots, -1, np.int32), np.zeros(slots, np.int32),
             np.zeros((groups >> 6) + 1, np.uint64),
         )  # fmt: skip

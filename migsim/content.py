@@ -77,9 +77,11 @@ class RecordedContent(Protocol):
     """A workload that knows what its writes change, as a recording does.
 
     Attributes:
+        pages: as of every workload.
         spots: places of a page at which the runs of a write may begin; 0 for anywhere.
     """
 
+    pages: int
     spots: int
 
     def changes(self, first: int, out: Integers) -> None:
@@ -149,8 +151,8 @@ class Content:
         """Return the class of each page: uint8 of shape (pages,)."""
         classes = self._drawn().copy()
         classes[classes == _ZERO] = HEAP
-        if self._recorded is not None and self._rule.content == "guest":
-            self._recorded.classes(classes)
+        if self._recorded_classes is not None:
+            self._recorded_classes.classes(classes)
         return classes
 
     def state(self, page_bytes: int = PAGE_BYTES) -> Record:
@@ -162,6 +164,7 @@ class Content:
         else:
             record.spots = 1 if self._rule.write_pattern == "fixed" else 0
         record.page_bytes = page_bytes
+        record.first_duplicate = self._first_duplicate
         record.duplicate_share = self._rule.duplicate_fraction
         record.duplicate_groups = self._groups
         return record
@@ -179,6 +182,16 @@ class Content:
             silence(self.seed, first, silent, out)
 
     @property
+    def _recorded_classes(self) -> RecordedContent | None:
+        """The workload, where it decides on classes."""
+        return self._recorded if self._rule.content == "guest" else None
+
+    @property
+    def _first_duplicate(self) -> int:
+        """Pages of a recording have classes of their own, so they are made no copies of others."""
+        return 0 if self._recorded_classes is None else self._recorded_classes.pages
+
+    @property
     def _groups(self) -> int:
         duplicates = self._rule.duplicate_fraction * self._pages
         return int(np.ceil(duplicates / _GROUP_PAGES))
@@ -190,6 +203,7 @@ class Content:
             upper = np.cumsum(list(self.shares.values()))
             upper[-1] = 2.0  # above every draw, whatever rounding has done
             share = self._rule.duplicate_fraction
-            draw_classes(self.seed, share, self._groups, upper, kinds, classes)
+            first = self._first_duplicate
+            draw_classes(self.seed, first, share, self._groups, upper, kinds, classes)
             self._classes = classes
         return self._classes

@@ -95,7 +95,7 @@ def test_sizes_and_bytes_agree(name: str, writes: dict[str, Any]) -> None:
     assert sizes.total_seconds == pytest.approx(real.total_seconds, rel=0.03)
     assert sizes.cpu_seconds == pytest.approx(real.cpu_seconds, rel=0.05, abs=1e-4)
     for count in ("encoded_pages", "unchanged_pages", "cache_misses", "overflows"):
-        assert getattr(sizes, count) == pytest.approx(getattr(real, count), rel=0.03, abs=20)
+        assert getattr(sizes, count) == pytest.approx(getattr(real, count), rel=0.05, abs=20)
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,6 +21,7 @@ from migsim import (
     trace_path,
 )
 from migsim.trace.format import Trace, read_trace
+from migsim.trace.replay import changes_of, classes_of, has_content, spots_of
 from migsim.units import Fraction, MemoryShare
 
 
@@ -48,21 +49,24 @@ def _fill(
     first: int,
     write_share: float,
     duration: float,
-    recorded: npt.NDArray[np.uint32],
+    recorded: npt.NDArray[np.int64],
     bounds: npt.NDArray[np.int64],
     sources: npt.NDArray[np.int64],
     starts: npt.NDArray[np.float64],
     steps: npt.NDArray[np.float64],
-    pages: npt.NDArray[np.int64],
+    found: npt.NDArray[np.int64],
     times: npt.NDArray[np.float64],
 ) -> None:
-    """Fill in accesses: writes in turn, each read of a page written in the same interval."""
+    """Fill in accesses: writes in turn, each read of a page written in the same interval.
+
+    ``recorded`` is what is looked up for each: the page, or what its write changes.
+    """
     total = bounds[-1]
     k = 0
     half = 0
     count = np.int64(0)
     key = seed
-    for i in range(pages.size):
+    for i in range(found.size):
         j = first + i
         number = np.int64(np.floor(j * write_share))
         entry = number % total
@@ -76,9 +80,9 @@ def _fill(
         within = entry - bounds[k]
         times[i] = starts[k] + (within + 0.5) * steps[k] + (number // total) * duration
         if np.floor((j + 1) * write_share) > number:
-            pages[i] = recorded[sources[k] + _shuffled(int(within), int(count), half, key)]
+            found[i] = recorded[sources[k] + _shuffled(int(within), int(count), half, key)]
         else:
-            pages[i] = ~np.int64(recorded[sources[k] + np.int64(random_unit(key, j) * count)])
+            found[i] = ~recorded[sources[k] + np.int64(random_unit(key, j) * count)]
 
 
 class _Replay:
@@ -91,7 +95,7 @@ class _Replay:
     def __init__(self, trace: Trace, seed: int, *, speed: float, read_fraction: float) -> None:
         self._seed = np.uint64(seed % 2**64)
         self._share = 1.0 - read_fraction
-        self._recorded = trace.pages
+        self._recorded = trace.pages.astype(np.int64)
         ends = trace.ends / speed
         starts = np.concatenate([[0.0], ends[:-1]])
         self._duration = float(ends[-1]) if ends.size else math.inf
@@ -106,6 +110,23 @@ class _Replay:
         self._starts = starts[order] - entered + np.where(order < turn, self._duration, 0.0)
         self._steps = (ends - starts)[order] / counts
         self.pages = trace.page_count
+
+    def look_up(
+        self,
+        recorded: npt.NDArray[np.int64],
+        first: int,
+        found: npt.NDArray[np.int64],
+        times: npt.NDArray[np.float64],
+    ) -> None:
+        """Fill in what ``recorded`` says of the accesses from ``first`` on, and their times."""
+        if self._bounds[-1] == 0:
+            found.fill(0)
+            times.fill(np.inf)
+            return
+        _fill(
+            self._seed, first, self._share, self._duration, recorded, self._bounds,
+            self._sources, self._starts, self._steps, found, times,
+        )  # fmt: skip
 
     def _writes_before(self, guest_time: float) -> int:
         total = int(self._bounds[-1])
@@ -139,14 +160,32 @@ class _Replay:
         self, first: int, pages: npt.NDArray[np.int64], times: npt.NDArray[np.float64]
     ) -> None:
         """Fill in the accesses from ``first`` on."""
-        if self._bounds[-1] == 0:
-            pages.fill(0)
-            times.fill(np.inf)
-            return
-        _fill(
-            self._seed, first, self._share, self._duration, self._recorded, self._bounds,
-            self._sources, self._starts, self._steps, pages, times,
-        )  # fmt: skip
+        self.look_up(self._recorded, first, pages, times)
+
+
+class _ReplayOfBytes(_Replay):
+    """A recording that says what its writes changed (``migsim trace record --content``)."""
+
+    def __init__(self, trace: Trace, seed: int, *, speed: float, read_fraction: float) -> None:
+        super().__init__(trace, seed, speed=speed, read_fraction=read_fraction)
+        self._trace = trace
+
+    @functools.cached_property
+    def spots(self) -> int:
+        """Places of a page in which its writes fall; 0 for any place."""
+        return spots_of(self._trace)
+
+    @functools.cached_property
+    def _changes(self) -> npt.NDArray[np.int64]:
+        return changes_of(self._trace)
+
+    def changes(self, first: int, out: npt.NDArray[np.int64]) -> None:
+        """Fill in what the accesses from ``first`` on change."""
+        self.look_up(self._changes, first, out, np.empty(out.size))
+
+    def classes(self, out: npt.NDArray[np.uint8]) -> None:
+        """Set the class of each recorded page."""
+        out[: self.pages] = classes_of(self._trace)
 
 
 class _Placed:
@@ -174,6 +213,27 @@ class _Placed:
         pages[reads] = ~pages[reads]
 
 
+class _PlacedBytes(_Placed):
+    """The same of a recording with content, page by page."""
+
+    def __init__(self, inner: _ReplayOfBytes, *, first_page: int) -> None:
+        super().__init__(inner, first_page=first_page, per_page=1)
+        self._bytes = inner
+
+    @property
+    def spots(self) -> int:
+        """Places of a page in which its writes fall; 0 for any place."""
+        return self._bytes.spots
+
+    def changes(self, first: int, out: npt.NDArray[np.int64]) -> None:
+        """Fill in what the accesses from ``first`` on change."""
+        self._bytes.changes(first, out)
+
+    def classes(self, out: npt.NDArray[np.uint8]) -> None:
+        """Set the class of each recorded page."""
+        self._bytes.classes(out[self._first :])
+
+
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, modified: int) -> Trace:
     """Read a recording once for a whole sweep; ``modified`` tells its versions apart."""
@@ -195,6 +255,8 @@ def trace(
     ``file`` is the name of a committed recording or a path. ``speed`` 2 replays it in half the
     time. Recordings hold no reads; ``read_fraction`` adds reads of pages that are written in the
     same interval. The seed chooses where in the recording to start (seed 0: at its beginning).
+    What its writes changed and how its pages compressed is replayed too, unless ``write_bytes`` or
+    ``content`` are given.
     """
     if not 0 < speed < float("inf"):
         raise InputError(f"workload 'trace': speed is {speed}, expected more than 0")
@@ -208,8 +270,11 @@ def trace(
             f"which do not fill a page of {vm.page_size}"
         )
     first, _ = vm.region(recording.page_count * recording.page_size, offset)
-    replay = _Replay(recording, seed, speed=speed, read_fraction=read_fraction)
     per_page = vm.page_size // recording.page_size
+    if per_page == 1 and has_content(recording):
+        content = _ReplayOfBytes(recording, seed, speed=speed, read_fraction=read_fraction)
+        return _PlacedBytes(content, first_page=first) if first else content
+    replay = _Replay(recording, seed, speed=speed, read_fraction=read_fraction)
     if first == 0 and per_page == 1:
         return replay
     return _Placed(replay, first_page=first, per_page=per_page)

@@ -16,7 +16,7 @@ from migsim._types import Bytes, Floats, Integers, Words
 
 __all__ = [
     "BLEND",
-    "BLEND_STEPS",
+    "BLENDS",
     "CLASS_MASK",
     "CODE",
     "COMPRESSED",
@@ -40,8 +40,12 @@ TEXT = 2
 CODE = 3
 HEAP = 4
 UNIFORM = 5  # one byte, repeated; a write makes it a heap page
-BLEND = 16  # + 9 * r + h: lines of random bytes (r / 8), of hexadecimal digits (h / 8), of zeros
-BLEND_STEPS = 8
+BLEND = 16  # and beyond: lines of 64 random bytes, of hexadecimal digits and of zeros, as `BLENDS`
+
+_LINES = 64  # of a page
+_STEPS = (0, 1, 2, 4, 8, 16, 28, 40, 52, 64)
+BLENDS = tuple(sorted({(r, h) for r in _STEPS for h in (*_STEPS, _LINES - r) if r + h <= _LINES}))
+"""How many lines of random bytes and of digits the classes from `BLEND` on have."""
 
 CLASS_MASK = 0x7F
 WRITTEN = 0x80  # flag beside the class: the page is not as it began
@@ -49,6 +53,8 @@ WRITTEN = 0x80  # flag beside the class: the page is not as it began
 FORCED = 1 << 30
 """Flag of a change: each of its bytes gets another value, as a recording has counted them."""
 
+_RANDOM_LINES = np.array([r for r, _ in BLENDS], np.int64)
+_DIGIT_LINES = np.array([h for _, h in BLENDS], np.int64)
 _LETTERS = np.frombuffer(
     b"eeeeeeeetttttaaaaoooonnniiisssrrhhlld_dcumfpgwybvk.,=(){}:0\n    ", np.uint8
 )
@@ -59,12 +65,12 @@ _ASIDE = 1 << 62  # counters from here on are for what is neither a page nor a w
 
 
 @jit
-def group_of(seed: np.uint64, page: int, share: float, groups: int) -> int:
+def group_of(seed: np.uint64, page: int, first: int, share: float, groups: int) -> int:
     """Return the group of equal pages that ``page`` belongs to at first, or -1.
 
-    ``share`` of all pages belong to one of ``groups`` groups.
+    ``share`` of the pages from ``first`` on belong to one of ``groups`` groups.
     """
-    if groups == 0 or random_unit(seed, page) >= share:
+    if groups == 0 or page < first or random_unit(seed, page) >= share:
         return -1
     return int(np.int64(random_bits(~seed, page) % np.uint64(groups)))
 
@@ -127,13 +133,29 @@ def _heap_word(bits: np.uint64) -> np.uint64:
 
 
 @jit
-def _blend_word(blend: int, line: np.uint64, bits: np.uint64) -> np.uint64:
+def _line_order(key: np.uint64) -> tuple[int, int]:
+    """Return the odd factor and the offset by which a page's lines are put into an order."""
+    bits = random_bits(~key, 0)
+    return int(np.int64(bits & np.uint64(_LINES - 1))) | 1, int(np.int64(bits >> np.uint64(58)))
+
+
+@jit
+def _line_at(rank: int, factor: int, offset: int) -> int:
+    """Return the line that has a rank in the order of `_line_order`."""
+    inverse = factor  # modulo 64, by Newton's iteration
+    for _ in range(3):
+        inverse = inverse * (2 - factor * inverse) & (_LINES - 1)
+    return (rank - offset) * inverse & (_LINES - 1)
+
+
+@jit
+def _blend_word(blend: int, key: np.uint64, line: int, bits: np.uint64) -> np.uint64:
     """Return a word of a line that holds random bytes, digits or zeros."""
-    kind = np.int64(line & np.uint64(7))
-    random, digits = blend // (BLEND_STEPS + 1), blend % (BLEND_STEPS + 1)
-    if kind < random:
+    factor, offset = _line_order(key)
+    rank = (line * factor + offset) & (_LINES - 1)
+    if rank < _RANDOM_LINES[blend]:
         return bits
-    if kind >= random + digits:
+    if rank >= _RANDOM_LINES[blend] + _DIGIT_LINES[blend]:
         return np.uint64(0)
     word = np.uint64(0)
     for _ in range(8):
@@ -155,7 +177,7 @@ def _word(kind: int, key: np.uint64, place: int, version: int) -> np.uint64:
     if kind == UNIFORM:
         return (key | np.uint64(1)) % np.uint64(256) * np.uint64(0x0101010101010101)
     if kind >= BLEND and place > 0:  # the first word tells pages of mere zeros apart
-        return _blend_word(kind - BLEND, random_bits(~key, place >> 3), bits)
+        return _blend_word(kind - BLEND, key, place >> 3, bits)
     if kind == COMPRESSED and place & 127 == 0:
         return bits & np.uint64(0xFFFFFFFF)
     return bits
@@ -171,11 +193,17 @@ def fill_page(seed: np.uint64, kind: int, page: int, group: int, words: Words) -
 
 @jit
 def draw_classes(
-    seed: np.uint64, share: float, groups: int, upper: Floats, kinds: Bytes, classes: Bytes
+    seed: np.uint64,
+    first: int,
+    share: float,
+    groups: int,
+    upper: Floats,
+    kinds: Bytes,
+    classes: Bytes,
 ) -> None:
-    """Give each page a class: ``kinds[k]`` where its draw is below ``upper[k]``."""
+    """Give each page, or group, a class: ``kinds[k]`` where its draw is below ``upper[k]``."""
     for page in range(classes.size):
-        group = group_of(seed, page, share, groups)
+        group = group_of(seed, page, first, share, groups)
         draw = random_unit(_key(seed, page, group), _ASIDE)
         k = 0
         while draw >= upper[k]:
@@ -207,33 +235,47 @@ def write_page(
     """Change a page as the write ``access`` does; ``data`` holds its bytes.
 
     ``change`` is bytes | runs << 16, perhaps with `FORCED`; its runs lie at even distances, begun
-    at one of ``spots`` places of the page (anywhere for 0). At least one byte changes.
+    at one of ``spots`` places of the page (anywhere for 0). At least one byte changes. Of a blend
+    the lines that hold something change as long as there is room: pages go on to compress as well.
     """
-    size = data.size
-    count = change & 0xFFFF
+    size = room = data.size
+    count = min(change & 0xFFFF, size)
     runs = (change >> 16) & 0x3FFF
     forced = change & FORCED != 0
     key = _key(seed, page, -1)
+    factor, offset = 1, 0
+    if kind >= BLEND:
+        held = _LINES * (_RANDOM_LINES[kind - BLEND] + _DIGIT_LINES[kind - BLEND])
+        if held >= count:
+            room = held
+            factor, offset = _line_order(key)
     turn = int(np.int64(random_bits(key, _ASIDE + access) >> np.uint64(20)))
+    begin = turn % room
     if spots > 0:
-        turn = (turn % spots) * size // spots
-    begin = (turn % size) & ~7 if count % (8 * runs) == 0 else turn % size
+        begin = (turn % spots) * room // spots
+    if count % (8 * runs) == 0:
+        begin &= ~7
+    filler = np.uint8(turn & 255)
     at = begin
     changed = False
     known = -1
     word = np.uint64(0)
     for run in range(runs):
-        start = begin + run * size // runs
+        start = begin + run * room // runs
         length = count // runs + (1 if run < count % runs else 0)
         for step in range(length):
-            at = (start + step) % size
+            at = (start + step) % room
+            if room < size:
+                at = _line_at(at >> 6, factor, offset) << 6 | at & 63
             if at >> 3 != known:
                 known = at >> 3
                 word = _word(kind, key, known, access + 1)
             byte = np.uint8((word >> np.uint64((at & 7) << 3)) & np.uint64(255))
+            if forced and word == 0:  # where nothing was, one byte all over compresses as well
+                byte = filler
             if forced and byte == data[at]:
-                byte ^= np.uint8(1 + (at & 6))
+                byte ^= np.uint8(1)
             changed = changed or byte != data[at]
             data[at] = byte
     if not changed:
-        data[at] ^= np.uint8(1 + (at & 6))
+        data[at] ^= np.uint8(1)

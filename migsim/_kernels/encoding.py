@@ -66,6 +66,7 @@ MEMORY_STATE = np.dtype(
         ("seed", "u8"),
         ("spots", "i8"),  # places at which the runs of a write may begin; 0: anywhere
         ("page_bytes", "i8"),
+        ("first_duplicate", "i8"),  # pages before it are equal to no other
         ("duplicate_share", "f8"),
         ("duplicate_groups", "i8"),
     ]
@@ -120,19 +121,18 @@ CODER_STATE = np.dtype(
 class Coder(NamedTuple):
     """A codec at work.
 
-    ``sizes`` (int16, classes by quantiles) are sizes of whole pages, ``deltas`` (float64, rows by
-    log2 of written bytes by log2 of runs) of deltas, ``filled`` (float64, rows by two) of deltas to
-    a page of zeros and of another byte, ``delta_rows`` (uint8) the row of each class,
-    ``seconds`` (float64) the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are
-    the page in each slot of the cache, or -1, and when it was last used. ``groups`` is a bitmap of
-    the groups of equal pages of which the destination has one.
+    ``sizes`` (uint16, classes by quantiles) are sizes of whole pages, ``deltas`` (float64, classes
+    by log2 of written bytes by log2 of runs) logarithms of those of deltas, ``filled`` (float64,
+    classes by two) sizes of deltas to a page of zeros and of another byte, ``seconds`` (float64)
+    the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are the page in each slot
+    of the cache, or -1, and when it was last used. ``groups`` is a bitmap of the groups of equal
+    pages of which the destination has one.
     """
 
     state: Record
     sizes: Shorts
     deltas: Floats
     filled: Floats
-    delta_rows: Bytes
     seconds: Floats
     cached: Ints32
     ages: Ints32
@@ -173,7 +173,7 @@ def change_bytes(
 ) -> None:
     """Change the bytes of a page as the write ``access`` does; a blank page is filled first."""
     m = memory.state[0]
-    kind = int(memory.classes[page] & np.uint8(CLASS_MASK))
+    kind = int(np.int64(memory.classes[page] & np.uint8(CLASS_MASK)))
     if kind == UNIFORM:
         kind, blank = HEAP, True
     if blank:
@@ -224,10 +224,9 @@ def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
 
     The table holds logarithms: a size grows nearly as a power of the bytes written.
     """
-    row = coder.delta_rows[kind]
     if runs in (FILLED, FILLED_UNIFORM):
-        return coder.filled[row, int(runs == FILLED_UNIFORM)]
-    table = coder.deltas[row]
+        return coder.filled[kind, int(runs == FILLED_UNIFORM)]
+    table = coder.deltas[kind]
     steps = coder.state[0].delta_steps * 1.4426950408889634
     x = min(portable_log(float(written)) * steps, table.shape[0] - 1.0)
     y = min(portable_log(float(min(runs, written))) * steps, table.shape[1] - 1.0)
@@ -264,7 +263,7 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
         group = -1
         if memory.classes[page] & np.uint8(WRITTEN) == 0:
             m = memory.state[0]
-            group = group_of(m.seed, page, m.duplicate_share, m.duplicate_groups)
+            group = group_of(m.seed, page, m.first_duplicate, m.duplicate_share, m.duplicate_groups)
         if group >= 0:
             word = group >> 6
             if coder.groups[word] & bit_of(group) != 0:
