@@ -198,6 +198,7 @@ def measure_costs() -> Iterator[dict[str, object]]:
     zeros = np.zeros((_BEYOND_CACHE, PAGE_BYTES), np.uint8)
     scan = _seconds(lambda: count_zero(zeros), len(zeros))
     yield _Timed("zero", "any", scan).row()
+    yield _Timed("uniform", "any", 0.0).row()  # the second word tells
     yield _Timed("uniform", "uniform", scan).row()
     pages = {name: sample_pages(kind) for name, kind in class_names().items()}
     for codec in [*measured_codecs(), dedup()]:

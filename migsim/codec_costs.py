@@ -32,9 +32,9 @@ class CodecCost:
     page_seconds: dict[str, float] = field(default_factory=dict)
     seconds_per_byte: float = 0.0
 
-    def of_class(self, name: str) -> float:
-        """Return the seconds for a page of a class; 0 where nothing is known."""
-        return self.page_seconds.get(name, self.page_seconds.get("any", 0.0))
+    def of_class(self, name: str) -> float | None:
+        """Return the seconds for a page of a class, if they are known."""
+        return self.page_seconds.get(name, self.page_seconds.get("any"))
 
 
 def costs_path(name: str) -> Path:

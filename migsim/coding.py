@@ -17,10 +17,11 @@ from migsim._kernels.encoding import (
     Coder,
     cache_page,
     find_cached,
+    flushed_size,
     forget_pages,
 )
-from migsim._types import Bytes, Record
-from migsim.codec_costs import read_costs
+from migsim._types import Bytes, Floats, Record
+from migsim.codec_costs import CodecCost, read_costs
 from migsim.codec_sizes import CLASS_COUNT, DELTA_STEPS, class_names, delta_table, page_sizes
 from migsim.codecs import Codec, Method
 from migsim.content import PAGE_BYTES
@@ -52,8 +53,7 @@ class Coding:
         self.codec = codec
         self._memory = memory
         self.coder = self._make_coder(vm)
-        waiting = codec.packet if memory.has_bytes else 1
-        self.largest = waiting * (vm.page_size + FRAME_BYTES) + _PACKET_HEADER
+        self.largest = codec.packet * (vm.page_size + FRAME_BYTES) + _PACKET_HEADER
         self._packet: list[tuple[int, bytes]] = []
         if memory.has_bytes and codec.reads_content:
             slots = self.coder.cached.size
@@ -66,7 +66,7 @@ class Coding:
     @property
     def in_packets(self) -> bool:
         """Whether pages wait at the source for others of their packet."""
-        return self.codec.packet > 1 and self._memory.has_bytes
+        return self.codec.packet > 1
 
     @property
     def state(self) -> Record:
@@ -122,6 +122,8 @@ class Coding:
 
     def flush(self) -> int:
         """Encode the packet as far as it is filled; return its bytes, 0 for an empty one."""
+        if not self._memory.has_bytes:
+            return flushed_size(self.coder)
         if not self._packet:
             return 0
         pages = [page for page, _ in self._packet]
@@ -136,6 +138,21 @@ class Coding:
             content = data[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
             there[page] = np.frombuffer(content, np.uint8)
         return min(len(message), len(data)) + _PACKET_HEADER
+
+    def _set_costs(self, state: Record, seconds: Floats, file: str) -> None:
+        """Fill in the CPU time of pages of each class. Raises `InputError` where it is unknown."""
+        known = read_costs(file)
+        cost = known.get(self.codec.name, CodecCost())
+        free = self.codec.encoder is not None and not cost.page_seconds  # of a codec of one's own
+        for name, number in class_names().items():
+            value = cost.of_class(name)
+            if value is None and not free:
+                raise self.codec.wrong(
+                    "CPU time", f"unknown for class '{name}'", f"a row in codec costs '{file}'"
+                )
+            seconds[number] = value or 0.0
+        state.seconds_per_byte = cost.seconds_per_byte
+        state.zero_seconds = known.get("zero", CodecCost()).of_class("any") or 0.0
 
     def _charge(self, seconds: float) -> None:
         self.state.page_seconds = seconds / self.codec.threads
@@ -157,7 +174,7 @@ class Coding:
             self._old[page & int(self.state.cache_mask)] = new
 
     def _make_coder(self, vm: VirtualMachine) -> Coder:
-        codec, content, costs = self.codec, self._memory.content, vm.codec_costs
+        codec, content = self.codec, self._memory.content
         state: Record = np.recarray(1, dtype=CODER_STATE)
         state.view(np.uint8)[:] = 0
         s = state[0]
@@ -166,8 +183,7 @@ class Coding:
         s.skips_uniform, s.keeps_recent = codec.skips_uniform, codec.keeps_recent
         s.frame_bytes = FRAME_BYTES if codec.packet == 1 else 0
         s.updates, s.delta_steps = 1, DELTA_STEPS
-        if codec.packet > 1:
-            s.packet_share = _PACKET_HEADER / codec.packet
+        s.packet, s.packet_header = codec.packet, _PACKET_HEADER
         sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0))
         slots = groups = 0
         if not self._memory.has_bytes and codec.method == "whole":
@@ -176,16 +192,7 @@ class Coding:
         if codec.method == "ratio":
             seconds.fill(vm.page_size / codec.bytes_per_second)
         if codec.reads_content:
-            known = read_costs(costs)
-            cost = known.get(codec.name)
-            if cost is None and codec.encoder is None:
-                raise codec.wrong("CPU time", "unknown", f"rows for it in codec costs '{costs}'")
-            if cost is not None:
-                s.seconds_per_byte = cost.seconds_per_byte
-                for name, number in class_names().items():
-                    seconds[number] = cost.of_class(name)
-            if "zero" in known:
-                s.zero_seconds = known["zero"].of_class("any")
+            self._set_costs(s, seconds, vm.codec_costs)
         if codec.method == "delta":
             deltas, filled = delta_table(codec.name)
             slots = 1 << (vm.pages - 1).bit_length()

@@ -79,15 +79,19 @@ def names(kind: Kind) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
+def trace_names() -> list[str]:
+    """Return the names of the committed recordings."""
+    return sorted(path.stem for path in (_folder("workload")[0] / "traces").glob("*.mtrace"))
+
+
 def trace_path(name: str) -> Path:
     """Return the file of a recorded trace: a committed one by its bare name, or any by its path.
 
     Raises `InputError` where there is no such trace.
     """
-    folder = _folder("workload")[0] / "traces"
-    known = {path.stem: path for path in folder.glob("*.mtrace")}
+    known = trace_names()
     if name in known:
-        return known[name]
+        return _folder("workload")[0] / "traces" / f"{name}.mtrace"
     path = Path(name)
     if path.is_file():
         return path

@@ -57,7 +57,7 @@ def test_the_table_of_deltas_holds_what_is_measured(
     for name in ("text", "heap"):
         measured = delta_size(codec, CLASSES[name], written, runs, forced=False)
         assert np.exp(table[CLASSES[name], steps.index(written), steps.index(runs)]) == (
-            pytest.approx(measured, rel=0.03)
+            pytest.approx(measured, rel=0.03, abs=0.6)
         )
 
 
@@ -66,7 +66,7 @@ def test_every_codec_has_costs() -> None:
     names = {codec.name for codec in measured_codecs()}
     assert names | {"zero", "uniform", "dedup", "xbzrle", "delta-zstd-1"} <= set(costs)
     for codec in measured_codecs():
-        assert all(costs[codec.name].of_class(name) > 0 for name in class_names())
+        assert all((costs[codec.name].of_class(name) or 0) > 0 for name in class_names())
     assert costs["xbzrle"].seconds_per_byte > 0
     # What is compressed in vain is at least given up quickly by lz4 and zstd.
     assert costs["lz4"].of_class("encrypted") < costs["lz4"].of_class("text")
@@ -111,7 +111,7 @@ def test_costs_decide_the_pace_and_the_key(tmp_path: Path) -> None:
         (["zstd-1,any,fast,0"], r"line 2: seconds_per_page is 'fast', expected seconds"),
         (["zstd-1,any,0,0", "zstd-1,any,1"], r"line 3: seconds_per_byte is 'None'"),
         (["zstd-1,any,-1,0"], r"is '-1', expected seconds from 0"),
-        (["lz4,any,1,0"], r"expected rows for it in codec costs"),
+        (["lz4,any,1,0"], r"unknown for class 'encrypted', expected a row"),
     ],
 )
 def test_bad_costs_are_told_in_a_sentence(tmp_path: Path, rows: list[str], sentence: str) -> None:

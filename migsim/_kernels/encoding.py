@@ -42,6 +42,7 @@ __all__ = [
     "change_bytes",
     "encoded_size",
     "find_cached",
+    "flushed_size",
     "forget_pages",
     "note_change",
 ]
@@ -101,7 +102,10 @@ CODER_STATE = np.dtype(
         ("zero_seconds", "f8"),  # CPU time for a page of zeros
         ("seconds_per_byte", "f8"),  # CPU time for each encoded byte, beside the page's
         ("frame_bytes", "i8"),  # before an encoded page
-        ("packet_share", "f8"),  # bytes of a packet's header that fall to a page
+        ("packet", "i8"),  # pages that leave together
+        ("packet_header", "i8"),  # bytes before them
+        ("waiting", "i8"),  # pages of the packet so far,
+        ("waiting_bytes", "i8"),  # and what they come to
         ("cache_mask", "i8"),  # slots of the cache less one
         ("keeps_recent", "i8"),  # an entry is replaced only two readings of the log after its use
         ("updates", "i8"),  # the cache takes in what is sent
@@ -238,10 +242,21 @@ def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
 
 
 @jit
+def flushed_size(coder: Coder) -> int:
+    """Return what the packet so far comes to, and begin another; 0 where no page waits."""
+    c = coder.state[0]
+    content = c.waiting_bytes + c.packet_header if c.waiting > 0 else 0
+    c.waiting = 0
+    c.waiting_bytes = 0
+    return content
+
+
+@jit
 def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
     """Return the bytes that a page of some content comes to, or `SAME`; count what it costs.
 
-    ``known`` where the destination has some version of the page.
+    Those of a packet leave with its last page. ``known`` where the destination has some version of
+    the page.
     """
     c = coder.state[0]
     size = memory.state[0].page_bytes
@@ -280,11 +295,15 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
     else:
         c.misses += 1
         cache_page(coder, page)
-    if content >= size and c.packet_share == 0.0:
+    if content >= size and c.packet == 1:
         content = size
     elif content != SAME:
         c.encoded += 1
     c.unchanged += content == SAME
     c.page_seconds = seconds / c.threads
     c.cpu_seconds += seconds
-    return content if content == SAME else content + int(c.packet_share)
+    if c.packet == 1:
+        return content
+    c.waiting += 1
+    c.waiting_bytes += content
+    return flushed_size(coder) if c.waiting == c.packet else 0

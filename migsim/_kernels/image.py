@@ -20,9 +20,9 @@ def fill_memory(memory: Memory, nonzero: Words) -> None:
     for page in range(memory.here.shape[0]):
         if nonzero[page >> 6] & bit_of(page) != 0:
             group = group_of(m.seed, page, m.first_duplicate, m.duplicate_share, m.duplicate_groups)
-            fill_page(
-                m.seed, int(np.int64(memory.classes[page])), page, group, memory.here[page].view(np.uint64)
-            )
+            kind = int(np.int64(memory.classes[page]))
+            words = memory.here[page].view(np.uint64)
+            fill_page(m.seed, kind, page, group, words)
 
 
 @jit

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_KINDS = ("algorithms", "workloads", "links", "machine", "experiments")
+_KINDS = ("algorithms", "workloads", "links", "codecs", "machine", "experiments")
 
 
 @click.command("list")
-@click.argument("kind", required=False, metavar="[algorithms|workloads|links|machine|experiments]")
+@click.argument("kind", required=False, metavar=f"[{'|'.join(_KINDS)}]")
 def command(kind: str | None) -> None:
-    """List algorithms, workloads, links, the machine's parameters or experiments; else all."""
+    """List algorithms, workloads, links, codecs, the machine's parameters, experiments; or all."""
     from rich.console import Console
+
+    from migsim.content import ContentRule
+    from migsim.network import Link
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"list: got '{kind}', {did_you_mean(kind, _KINDS)}")
@@ -40,12 +43,16 @@ def command(kind: str | None) -> None:
             )
         if chosen == "links":
             console.print("\nEvery link has these parameters (-l):")
-            _explain(console)
+            _explain(console, Link)
+        if chosen == "workloads":
+            console.print("\nEvery workload has these parameters (-w) besides:")
+            _explain(console, ContentRule)
         if kind is None:
             console.print()
 
 
 def _entries(kind: str) -> list[tuple[str, str, str]]:
+    from migsim.codecs import CODECS
     from migsim.experiment import load
     from migsim.machine import VirtualMachine
     from migsim.parameters import read_parameters
@@ -53,6 +60,15 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
 
     if kind == "experiments":
         return [(name, load(name).question, "") for name in names("experiment")]
+    if kind == "codecs":
+        return [
+            (
+                name,
+                _sentence(inspect.cleandoc(make.__doc__ or "").split("\n\n")[0]),
+                " ".join(_show(each) for each in read_parameters(make, skip=0)),
+            )
+            for name, make in CODECS.items()
+        ]
     if kind == "machine":
         shown = " ".join(_show(p) for p in read_parameters(VirtualMachine, skip=0))
         return [("-v", "What the virtual machine and its hypervisor are like", shown)]
@@ -61,9 +77,13 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
     for name in names(singular):  # type: ignore[arg-type]
         plugin = find(singular, name)  # type: ignore[arg-type]
         shown = " ".join(_show(each) for each in plugin.parameters if _differs(kind, each))
-        summary = plugin.summary.split(". ")[0].rstrip(".").replace("``", "'")
-        entries.append((name, summary, shown))
+        entries.append((name, _sentence(plugin.summary), shown))
     return entries
+
+
+def _sentence(text: str) -> str:
+    """Return the first sentence of a docstring, on one line."""
+    return " ".join(text.split()).split(". ")[0].rstrip(".").replace("``", "'")
 
 
 def _differs(kind: str, parameter: Parameter) -> bool:
@@ -75,21 +95,20 @@ def _differs(kind: str, parameter: Parameter) -> bool:
     return parameter.required or parameter.default != getattr(Link, parameter.name, None)
 
 
-def _explain(console: Console) -> None:
-    """Print what each parameter of a link means: the text of `Link`."""
+def _explain(console: Console, described: type) -> None:
+    """Print what each parameter of a class means: the text of its docstring."""
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
-    from migsim.network import Link
     from migsim.parameters import read_parameters
 
-    attributes = inspect.cleandoc(Link.__doc__ or "").partition("Attributes:\n")[2]
+    attributes = inspect.cleandoc(described.__doc__ or "").partition("Attributes:\n")[2]
     found = re.findall(r"^    ([a-z_, ]+): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
     texts = {name: text for names, text in found for name in names.split(", ")}
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(max_width=80)
-    for parameter in read_parameters(Link, skip=0):
+    for parameter in read_parameters(described, skip=0):
         text = " ".join(texts[parameter.name].split()).replace("``", "'")
         table.add_row(_show(parameter), text)
     print_whole(console, table)
@@ -103,7 +122,7 @@ def _show(parameter: Parameter) -> str:
     if value is None:
         defaults = {
             "working_set": "25%", "device_state": "256KiB+9.5kB/vCPU",
-            "queue": "local|1bdp", "send_buffer": "up to 4MiB",
+            "queue": "local|1bdp", "send_buffer": "up to 4MiB", "cache": "all pages",
         }  # fmt: skip
         return f"{parameter.name}={defaults.get(parameter.name, 'none')}"
     if isinstance(value, int | float) and not isinstance(value, bool):

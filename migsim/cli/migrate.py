@@ -187,6 +187,13 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("on the wire", f"{format_size(result.bytes_sent)} ({_kinds(result.sent_by_kind)})"),
         ("pages sent", f"{result.pages_sent:,} ({result.zero_pages:,} as zero pages)"),
     ]
+    if result.cpu_seconds:
+        facts.append((
+            "encoded",
+            f"{result.encoded_pages:,} pages in {format_seconds(result.cpu_seconds)} of processor "
+            f"time; {result.unchanged_pages:,} not sent because unchanged, "
+            f"{result.cache_misses:,} cache misses, {result.overflows:,} overflows",
+        ))  # fmt: skip
     if result.faults:
         facts.append((
             "faults",

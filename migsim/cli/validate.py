@@ -152,3 +152,38 @@ def _figure(sets: Mapping[str, Sequence[Comparison]]) -> Figure:
     )  # fmt: skip
     figure.suptitle("TCP: the model against Linux 6.18", fontsize="large", fontweight="bold")
     return figure
+
+
+@validate.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def content(as_json: bool) -> None:
+    """Compare what codecs make of our pages with what they make of real ones.
+
+    Of this machine (texts, code, a heap) for the classes of pages, and of the recordings for what
+    replays them. Needs Linux.
+    """
+    from migsim.validate.content import compare_classes, compare_recordings
+
+    sets = {"classes": compare_classes(), "recordings": compare_recordings()}
+    if as_json:
+        rows = [
+            {"set": name} | dataclasses.asdict(item) | {"difference": item.difference}
+            for name, found in sets.items()
+            for item in found
+        ]
+        print(json.dumps({"rows": rows}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    for name, found in sets.items():
+        table = Table(title=f"{name}: size in % of a page, real / ours", title_justify="left")
+        codecs = list(dict.fromkeys(item.codec for item in found))
+        for heading in ("pages", "real ones from", *codecs):
+            table.add_column(heading, justify="left" if heading not in codecs else "right")
+        for pages in dict.fromkeys(item.pages for item in found):
+            items = [item for item in found if item.pages == pages]
+            sizes = [f"{100 * item.real:.1f} / {100 * item.model:.1f}" for item in items]
+            table.add_row(pages, items[0].source, *sizes)
+        console.print(table)
