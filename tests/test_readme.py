@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_there_are_examples() -> None:
     assert len(BLOCKS) == 2
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 4
     assert len(BLOCKS[0].strip().splitlines()) <= 10
 
 
@@ -38,7 +39,7 @@ def test_there_are_examples() -> None:
 def test_a_command_completes(
     command: str, mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["migsim", *command.split()])
+    monkeypatch.setattr("sys.argv", ["migsim", *shlex.split(command)])
     main()
     assert "completed" in capsys.readouterr().out
 
