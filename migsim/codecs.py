@@ -58,6 +58,10 @@ class Encoder(Protocol):
         """
         ...
 
+    def forget(self, page: int) -> None:
+        """Take note that something else was sent for ``page``."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
@@ -101,6 +105,8 @@ class Codec:
             raise self.wrong("threads", self.threads, "1 to 1024")
         if not 1 <= self.packet <= 1024:
             raise self.wrong("packet", self.packet, "1 to 1024 pages")
+        if self.packet > 1 and self.encoder is not None:
+            raise self.wrong("packet", self.packet, "1 with an encoder of one's own")
         if self.cache is not None and (self.cache < 4096 or self.cache & (self.cache - 1)):
             raise self.wrong("cache", self.cache, "a power of two of at least 4096 bytes")
 

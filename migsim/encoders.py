@@ -133,7 +133,14 @@ def compressor_of(codec: Codec) -> _Compressor:
     return makers[family]()
 
 
-class _Whole:
+class _Forgetful:
+    """An encoder to which it does not matter what was sent before."""
+
+    def forget(self, page: int) -> None:
+        """Do nothing."""
+
+
+class _Whole(_Forgetful):
     """Each page compressed by itself."""
 
     def __init__(self, compressor: _Compressor) -> None:
@@ -151,7 +158,7 @@ class _Whole:
         memory[page] = np.frombuffer(data, np.uint8)
 
 
-class _Xbzrle:
+class _Xbzrle(_Forgetful):
     """Runs of the bytes that differ from the old version."""
 
     def __init__(self) -> None:
@@ -170,7 +177,7 @@ class _Xbzrle:
             raise Damaged("xbzrle: the message is malformed")
 
 
-class _Xor:
+class _Xor(_Forgetful):
     """The exclusive-or of both versions, compressed."""
 
     def __init__(self, compressor: _Compressor) -> None:
@@ -235,7 +242,7 @@ class _Equal:
         memory[page] = memory[source]
 
 
-class _Uniform:
+class _Uniform(_Forgetful):
     """Pages of one repeated byte."""
 
     def encode(self, page: int, old: Bytes | None, new: Bytes) -> bytes | None:

@@ -13,8 +13,8 @@ from typing import NoReturn
 import numpy as np
 
 from migsim._types import Integers
+from migsim.byte_coding import Codings
 from migsim.codecs import RAW, Codec
-from migsim.coding import Codings
 from migsim.content import Content, ContentRule
 from migsim.destination import Destination, Prepaging, Push
 from migsim.errors import ConnectionLost

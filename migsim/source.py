@@ -19,6 +19,7 @@ from migsim._kernels.source import (
     run_source,
 )
 from migsim._types import Integers, Record
+from migsim.byte_coding import ByteCoding
 from migsim.coding import Coding
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
@@ -133,6 +134,7 @@ class Source:
                 self._load(flow)
                 continue
             if status == NEED_ENCODER:
+                assert isinstance(coding, ByteCoding)
                 state.encoded = coding.encode(int(state.page))
                 continue
             if status != NEED_ACCESSES:

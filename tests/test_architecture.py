@@ -20,6 +20,7 @@ LAYERS = [
     ["accesses", "memory", "codec_sizes"],
     ["guest", "build", "trace", "calibration"],
     ["coding"],
+    ["byte_coding"],
     ["source", "destination", "task"],
     ["ledger"],
     ["migration"],

@@ -166,6 +166,9 @@ class _Broken:
         memory[page, :4000] = np.frombuffer(message, np.uint8)
         memory[page, 4000:] = self.tail(page)
 
+    def forget(self, page: int) -> None:
+        pass
+
     def tail(self, page: int) -> int:
         return 0 if page % 100 else 0xEE
 

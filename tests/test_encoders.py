@@ -105,7 +105,7 @@ def test_equal_pages_are_forgotten_when_something_else_is_sent() -> None:
     page = sample_pages(CLASSES["text"], 1)[0]
     assert encoder.encode(7, None, page) is None
     assert encoder.encode(8, None, page) == (7).to_bytes(8, "little")
-    encoder.forget(7)  # type: ignore[attr-defined]
+    encoder.forget(7)
     assert encoder.encode(9, None, page) == (8).to_bytes(8, "little")
 
 

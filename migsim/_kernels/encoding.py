@@ -31,6 +31,7 @@ __all__ = [
     "DELTA",
     "FRAME_BYTES",
     "MEMORY_STATE",
+    "PACKET_HEADER",
     "RATIO",
     "RAW",
     "REFERENCE_BYTES",
@@ -60,6 +61,7 @@ FILLED, FILLED_UNIFORM = 0, 0xFFFF
 """In place of a number of runs: the page was zeros, or another repeated byte, and was filled."""
 
 FRAME_BYTES = 3  # before an encoded page: how it is encoded, and its length
+PACKET_HEADER = 320  # of QEMU's multifd packets, beside 8 bytes for each page
 REFERENCE_BYTES = 8  # the number of an equal page
 
 MEMORY_STATE = np.dtype(
