@@ -207,6 +207,62 @@ def test_hybrid() -> None:
     assert figures(run("hybrid", WRITES, max_downtime="4ms")) == (1, 104, 0, 104.0, 4.0)
 
 
+def test_delta() -> None:
+    """The three pages behind the copy go as 64 written bytes each; the one before is unchanged."""
+    result = run("delta", WRITES, max_downtime="1us").result
+    assert (result.rounds, result.pages_sent, result.cache_misses) == (2, 103, 100)
+    assert (result.encoded_pages, result.unchanged_pages) == (3, 1)
+    assert result.sent_first_copy == 100 * PAGE
+    assert 3 * 40 < result.sent_resent < 3 * 90
+    # A cache of four pages holds 96 to 99 after the first round.
+    few = run("delta", WRITES, max_downtime="1us", cache=4 * PAGE).result
+    assert (few.cache_misses, few.encoded_pages) == (104, 1)
+
+
+def test_xbzrle() -> None:
+    """Deltas come from the third round on: only the second fills the cache."""
+    writes = [*WRITES, (103.5, 5), (104.5, 5)]
+    result = run("xbzrle", writes, max_downtime="1us").result
+    assert (result.rounds, result.pages_sent, result.cache_misses) == (3, 105, 4)
+    assert result.encoded_pages == 1
+    assert 4 * PAGE < result.sent_resent < 4 * PAGE + 150  # written twice: two records of 64 bytes
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"),
+    [("compressed", {}), ("adaptive_compression", {}), ("multifd", {"compression": "zstd"})],
+)
+def test_compression_halves_a_guest_of_all_classes(
+    algorithm: str, arguments: dict[str, Any]
+) -> None:
+    outcome = run(algorithm, WRITES, **arguments)
+    plain = run("precopy", WRITES)
+    assert 0.35 < outcome.result.payload_bytes / plain.result.payload_bytes < 0.65
+    assert outcome.result.cpu_seconds > 0
+
+
+def test_multifd_opens_its_channels() -> None:
+    assert figures(run("multifd", WRITES)) == figures(run("precopy", WRITES))
+    link = {"rate": "1Gbit/s", "rtt": "100ms", "loss": 1e-3}
+    one, eight = (
+        migrate("multifd", "idle", "custom", memory="64MiB", link_args=link,
+                algorithm_args={"channels": channels}).result
+        for channels in (1, 8)
+    )  # fmt: skip
+    assert eight.total_seconds < one.total_seconds / 3
+    with pytest.raises(AssertionError, match=r"open_channels\(0\)"):
+        run("multifd", WRITES, channels=0)
+
+
+def test_dedup() -> None:
+    result = migrate("dedup", "idle", memory="16MiB").result
+    # A tenth of the pages are copies, and one of each group has to go as it is.
+    assert 0.06 < result.encoded_pages / 4096 < 0.10
+    whole = migrate("precopy", "idle", memory="16MiB").result
+    saved = whole.payload_bytes - result.payload_bytes
+    assert saved == result.encoded_pages * (PAGE - 11)
+
+
 def test_vmotion() -> None:
     writes = [(k * 0.5 + 0.25, k % 50) for k in range(2000)]
     outcome = run("vmotion", writes, switchover="1ms", max_rounds=3, progress=0.5)
