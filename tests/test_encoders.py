@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,6 +97,61 @@ def test_a_message_for_another_length_is_refused() -> None:
                 make_encoder(make_codec(name)).decode(
                     0, message, np.zeros((1, PAGE_BYTES), np.uint8)
                 )
+
+
+@pytest.mark.parametrize("name", ["lz4", "zlib", "zstd", "zstd(dictionary=true)"])
+def test_a_bomb_is_refused_before_it_fills_the_memory(name: str) -> None:
+    """64 MiB in some hundred bytes or kilobytes: no more than a page of it is unpacked."""
+    compressor = compressor_of(make_codec(name))
+    message = compressor.compress(bytes(64 * 2**20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Damaged):
+            compressor.decompress(message, PAGE_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(message) + 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_frames_of_another_kind_are_refused() -> None:
+    """Zstandard: another dictionary, no length, two frames, what may be skipped."""
+    page = sample_pages(CLASSES["text"], 1)[0].tobytes()
+    plain = compressor_of(make_codec("zstd"))
+    frame, skippable = plain.compress(page), bytes.fromhex("502a4d1804000000") + b"skip"
+    for message in (
+        compressor_of(make_codec("zstd(dictionary=true)")).compress(page),
+        zstandard.ZstdCompressor(write_content_size=False).compress(page),
+        frame + frame,
+        frame + skippable,
+        skippable + frame,
+        skippable,
+        b"",
+    ):
+        with pytest.raises(Damaged):
+            plain.decompress(message, PAGE_BYTES)
+    assert plain.decompress(frame, PAGE_BYTES) == page
+
+
+@given(
+    st.sampled_from(["zlib(packet=128)", "zstd(packet=128)"]),
+    st.lists(pages(), min_size=1, max_size=5),
+    st.data(),
+)
+def test_packets_come_back_or_are_refused(
+    name: str, content: list[np.ndarray], data: st.DataObject
+) -> None:
+    compressor = compressor_of(make_codec(name))
+    packet = b"".join(page.tobytes() for page in content)
+    message = bytearray(compressor.compress(packet))
+    assert compressor.decompress(bytes(message), len(packet)) == packet
+    if data.draw(st.booleans()):
+        del message[data.draw(st.integers(0, len(message) - 1)) :]
+    else:
+        message[data.draw(st.integers(0, len(message) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        assert len(compressor.decompress(bytes(message), len(packet))) == len(packet)
+    except Damaged as error:
+        assert str(error)
 
 
 def test_every_codec_is_tried_here() -> None:

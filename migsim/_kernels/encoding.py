@@ -293,7 +293,7 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
             delta = _delta_size(coder, kind, int(memory.written[page]), int(memory.runs[page]))
             content = c.frame_bytes + int(delta + 0.5)
             seconds += c.seconds_per_byte * delta
-            c.overflows += content > size
+            c.overflows += content >= size
     else:
         c.misses += 1
         cache_page(coder, page)

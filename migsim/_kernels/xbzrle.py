@@ -21,6 +21,7 @@ OVERFLOW = -1
 MALFORMED = -2
 """What is to be decoded is no encoded page."""
 
+_BLOCK = 16  # words that are compared together
 _LENGTH_BYTES = 2  # of a run of up to 16,383 bytes
 
 
@@ -34,6 +35,14 @@ def _same_from(start: int, old: Bytes, new: Bytes, old_words: Words, new_words: 
             return i
         i += 1
     word = i >> 3
+    while word + _BLOCK <= new_words.size:  # without a branch for each word: LLVM vectorises it
+        before, after = old_words[word : word + _BLOCK], new_words[word : word + _BLOCK]
+        difference = np.uint64(0)
+        for k in range(_BLOCK):
+            difference |= before[k] ^ after[k]
+        if difference != 0:
+            break
+        word += _BLOCK
     while word < new_words.size and old_words[word] == new_words[word]:
         word += 1
     i = max(i, word << 3)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import numpy_xbzrle
 import pytest
-from cases import LARGE, Case, postcopy, replay
+from cases import LARGE, Case, postcopy, replay, versions, xbzrle
 
+from migsim._kernels.xbzrle import encode_page, encode_pages
 from migsim.units import GIB, MIB
 
 Benchmark = Any  # pytest-benchmark has no types
@@ -64,6 +67,40 @@ def test_postcopy_of_16_gib(benchmark: Benchmark) -> None:
     assert result.status == "completed"
     assert result.pages_sent == 16 * GIB // 4096
     assert result.faults > 0
+
+
+def test_xbzrle_of_64_gib(benchmark: Benchmark) -> None:
+    result = measure(benchmark, xbzrle).result
+    assert result.status == "completed"
+    # The cache is a thousandth of the memory: what the first pass has left misses once, or again.
+    pages = 64 * GIB // 4096
+    assert result.cache_misses == result.pages_sent - pages - result.encoded_pages
+    assert 0 < result.encoded_pages < 16_384
+    assert result.accesses == pytest.approx(1e5 * result.guest_seconds, abs=2)
+
+
+@pytest.mark.parametrize("words", [1, 10, 100])
+def test_xbzrle_of_pages(benchmark: Benchmark, words: int) -> None:
+    old, new = versions(words, 1024)
+    room, sizes = np.empty(4096, np.uint8), np.empty(len(new), np.int64)
+    measure(benchmark, encode_pages, old, new, room, sizes)
+    # Before each word the lengths of two runs, one byte or two; neighbours are one run.
+    assert 8 * words + 2 <= sizes.min() <= sizes.max() <= (8 + 3) * words
+
+
+@pytest.mark.parametrize("words", [0, 1, 10, 100])
+def test_xbzrle_in_numpy_gives_the_same_bytes(benchmark: Benchmark, words: int) -> None:
+    old, new = versions(words, numpy_xbzrle.BATCH + 44)
+    old[7], new[7] = 0, 0
+    new[7, [0, 1, 300, 4095]] = 1  # runs at both ends of a page
+    new[8, :200] = ~old[8, :200]  # a run whose length takes two bytes
+    data, sizes = measure(benchmark, numpy_xbzrle.encode, old, new)
+    room, wanted = np.empty(4096, np.uint8), []
+    for before, after in zip(old, new, strict=True):
+        size = encode_page(before, after, before.view(np.uint64), after.view(np.uint64), room)
+        wanted.append(room[:size].tobytes())
+    assert sizes.tolist() == [len(message) for message in wanted]
+    assert data.tobytes() == b"".join(wanted)
 
 
 def same_as_the_engine(case: Case, result: Any) -> None:
