@@ -315,7 +315,8 @@ def heat_panels(
 
     use_style()
     names, kinds, groups = (list(dict.fromkeys(results[key])) for key in (rows, columns, across))
-    size = (0.42 * len(kinds) * len(groups) + 2.6, (0.19 * len(names) + 0.3) * len(panels) + 1.4)
+    width = 0.42 * max(6, len(kinds))  # a title has to fit above
+    size = (width * len(groups) + 2.6, (0.19 * len(names) + 0.3) * len(panels) + 1.4)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(panels), len(groups), sharex=True, sharey=True, squeeze=False)
     for i, panel in enumerate(panels):
@@ -342,7 +343,7 @@ def heat_panels(
 
 
 def _heat(axes: Axes, table: pd.DataFrame, most: float, *, log: bool) -> None:
-    """Draw one table; colours of ratios end at a quarter and at four times, as eyes do."""
+    """Draw one table; beyond a quarter and four times a ratio's number tells, not its colour."""
     import matplotlib as mpl
     from matplotlib.colors import LogNorm, Normalize
 
