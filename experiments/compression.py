@@ -358,13 +358,15 @@ def _delta_by_guest(runs: pd.DataFrame) -> Claim:
 
 
 def _delta_bottleneck(runs: pd.DataFrame) -> Claim:
+    # How much longer hangs on what a changed byte costs the encoder, which was measured on pages
+    # of 64 runs: many short runs cost more, one long run costs less. That it is longer does not.
     chosen = _chosen(runs, (DELTA,), "10g", "25g")
     chosen = chosen[chosen["label"].isin(REWRITERS)]
     return Claim(
         "where pages are written anew and the link is fast, delta encoding is the bottleneck: from "
         "10 Gbit/s on such guests (NumPy, encrypted) take longer to migrate than with raw pages, "
-        "and their downtime is at least twice as long",
-        bool((chosen["time_ratio"] > 1.1).all() and (chosen["downtime_ratio"] >= 2).all()),
+        "with a longer downtime",
+        bool((chosen["time_ratio"] > 1).all() and (chosen["downtime_ratio"] > 1).all()),
         f"{_span(chosen['time_ratio'])} times the time, "
         f"{_span(chosen['downtime_ratio'])} times the downtime",
     )
