@@ -318,7 +318,7 @@ def _dedup(runs: pd.DataFrame) -> Claim:
     ratios, hashing = chosen["time_ratio"], chosen["thread_gbits"]
     return Claim(
         "deduplication shortens migrations at 1 Gbit/s and lengthens them from 10 on, where its "
-        "one thread hashes more slowly than the link sends",
+        "one thread hashes (BLAKE2b) more slowly than the link sends",
         bool((ratios[slow] < 1).all() and (ratios[~slow] > 1).all() and (hashing < 10).all()),
         f"{_span(ratios[slow])} of the time at 1 Gbit/s, {_span(ratios[~slow])} beyond; "
         f"hashes {_span(hashing)} Gbit/s",
