@@ -26,6 +26,7 @@ __all__ = [
     "Look",
     "Panel",
     "dot_panels",
+    "heat_panels",
     "line_panels",
     "look_of",
     "matrix",
@@ -119,7 +120,7 @@ class Panel:
         column: the column of the results.
         title: what it is, with its unit.
         scale: multiplies the values, such as 1e-9 for bytes in GB.
-        log: whether the axis is logarithmic.
+        log: whether the axis is logarithmic; of a ratio's colours: whether 1 is their middle.
     """
 
     column: str
@@ -293,6 +294,73 @@ def _lines(
         axes.plot(range(len(places)), means, color=look.colour, linewidth=1)
     axes.set_xticks(range(len(places)), [f"{value:g}" for value in places])
     _scale(axes.yaxis, panel)
+
+
+def heat_panels(
+    results: pd.DataFrame,
+    panels: Sequence[Panel],
+    *,
+    rows: str,
+    columns: str,
+    across: str,
+    title: str,
+) -> Figure:
+    """Return a grid of coloured tables: a row for each panel, a column for each ``across``.
+
+    A cell is the mean over the seeds, as a number and as a colour: blue below 1 and red above it
+    for ratios (``log``), else the darker the more. It is blank where a value is missing. For
+    comparisons of too many things to tell apart as marks.
+    """
+    from matplotlib.figure import Figure
+
+    use_style()
+    names, kinds, groups = (list(dict.fromkeys(results[key])) for key in (rows, columns, across))
+    width = 0.42 * max(6, len(kinds))  # a title has to fit above
+    size = (width * len(groups) + 2.6, (0.19 * len(names) + 0.3) * len(panels) + 1.4)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(panels), len(groups), sharex=True, sharey=True, squeeze=False)
+    for i, panel in enumerate(panels):
+        most = float(results[panel.column].max()) * panel.scale
+        for j, group in enumerate(groups):
+            chosen = results[results[across] == group]
+            means = chosen.groupby([rows, columns])[panel.column]
+            table = means.agg(lambda values: values.mean(skipna=False)).unstack()
+            table = table.reindex(index=names, columns=kinds) * panel.scale
+            _heat(grid[i][j], table, most, log=panel.log)
+            grid[i][j].set_title(f"{panel.title}, {group}", fontsize="medium")
+    grid[0][0].set_yticks([place + 0.5 for place in range(len(names))], names)
+    grid[0][0].invert_yaxis()
+    for axes in grid[-1]:
+        axes.set_xticks(
+            [place + 0.5 for place in range(len(kinds))],
+            kinds,
+            rotation=45,
+            ha="right",
+            rotation_mode="anchor",
+        )
+    figure.suptitle(title, fontsize="large", fontweight="bold")
+    return figure
+
+
+def _heat(axes: Axes, table: pd.DataFrame, most: float, *, log: bool) -> None:
+    """Draw one table; beyond a quarter and four times a ratio's number tells, not its colour."""
+    import matplotlib as mpl
+    from matplotlib.colors import LogNorm, Normalize
+
+    norm = LogNorm(0.25, 4.0, clip=True) if log else Normalize(0.0, most or 1.0)
+    colours = mpl.colormaps["RdBu_r" if log else "Greys"]
+    axes.pcolormesh(table.to_numpy(float), cmap=colours, norm=norm, edgecolors="white")
+    for i, row in enumerate(table.to_numpy(float)):
+        for k, value in enumerate(row):
+            if not math.isfinite(value):
+                continue
+            red, green, blue, _ = colours(norm(value))
+            bright = 0.3 * red + 0.6 * green + 0.1 * blue > 0.5
+            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            axes.text(k + 0.5, i + 0.5, f"{value:.{digits}f}", ha="center", va="center",
+                      fontsize=6.5, color="black" if bright else "white")  # fmt: skip
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:

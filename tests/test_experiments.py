@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -15,11 +16,21 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments import compression
 from migsim import InputError, Task
 from migsim.cli.run import _write
 from migsim.collect import collect
 from migsim.experiment import Experiment, Plan, load, with_lost_time
-from migsim.plotting import Look, Panel, dot_panels, line_panels, look_of, matrix, ordered
+from migsim.plotting import (
+    Look,
+    Panel,
+    dot_panels,
+    heat_panels,
+    line_panels,
+    look_of,
+    matrix,
+    ordered,
+)
 from migsim.registry import names
 from migsim.store import Store, frame
 
@@ -56,8 +67,8 @@ def comparisons(tasks: Sequence[Task]) -> dict[tuple[object, ...], list[Task]]:
     return {key: each for key, each in met.items() if {t.algorithm for t in each} == algorithms}
 
 
-def test_both_experiments_of_the_issues_are_there() -> None:
-    assert {"gigabit", "distance"} <= set(EXPERIMENTS)
+def test_the_experiments_of_the_issues_are_there() -> None:
+    assert {"gigabit", "distance", "compression"} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -128,6 +139,7 @@ def test_claims_can_break(ran: Ran) -> None:
                 ("total_seconds", 0.0), ("total_seconds", 1e4), ("downtime_seconds", 0.2),
                 ("bytes_sent", 10**12), ("pages_sent", 1), ("throttled_seconds", 0.0),
                 ("stalled_seconds", 0.0), ("stalled_seconds", 1e4), ("fault_mean_seconds", 1e4),
+                ("sent_resent", 10**12), ("rounds", 30),
             ]
         ),
         results.assign(downtime_seconds=results["downtime_seconds"] * 2 + results.index),
@@ -157,6 +169,9 @@ def test_tables_hold_a_number_for_every_guest_and_algorithm(ran: Ran) -> None:
         assert isinstance(table, pd.DataFrame)
         if ran.experiment.name == "distance":
             assert list(table.columns[1:]) == ["0.1 ms", "10 ms", "100 ms"]
+        elif ran.experiment.name == "compression":
+            guests = list(dict.fromkeys(ran.results["label"]))
+            assert list(table.columns[1:]) in (["1 Gbit/s", "10 Gbit/s", "25 Gbit/s"], guests)
         else:
             assert list(table.columns[1:]) == [look_of(name).short for name in algorithms]
             assert set(table.iloc[:, 0]) == set(ran.results["label"])
@@ -199,6 +214,10 @@ def test_the_figure_is_saved_without_warnings_and_always_the_same(ran: Ran, tmp_
 
 
 def test_every_algorithm_is_in_the_legend(ran: Ran) -> None:
+    if ran.experiment.name == "compression":  # its algorithms are rows
+        first = ran.experiment.figure(ran.results).axes[0]
+        assert [text.get_text() for text in first.get_yticklabels()] == list(compression.CODECS)
+        return
     (legend,) = ran.experiment.figure(ran.results).legends
     shown = [text.get_text() for text in legend.get_texts()]
     assert shown == [look_of(name).label for name in ordered(ran.results["algorithm"].unique())]
@@ -207,8 +226,11 @@ def test_every_algorithm_is_in_the_legend(ran: Ran) -> None:
 def test_the_figure_shows_every_measurement_of_every_guest(ran: Ran) -> None:
     figure = ran.experiment.figure(ran.results)
     algorithms = ran.results["algorithm"].nunique()
-    marks = sum(len(axes.containers) for axes in figure.axes)
+    marks = sum(len(axes.containers) + len(axes.texts) for axes in figure.axes)
     panels = len({axes.get_title() for axes in figure.axes} - {""})
+    if ran.experiment.name == "compression":  # each migration is a cell in a panel of its link
+        assert marks == len(ran.tasks) * panels / ran.results["link"].nunique()
+        return
     if ran.experiment.name == "distance":  # one guest: its paths are the rows, its rates panels
         scenarios = 4 * ran.results["link.rtt"].nunique()
     else:
@@ -305,11 +327,30 @@ def test_figures_of_odd_results_are_drawn_without_warnings(
         warnings.simplefilter("error")
         dots = dot_panels(results, panels, rows="label", title="odd")
         lines = line_panels(results, panels, x="x", x_title="x", rows="label", title="odd")
+        heat = heat_panels(
+            results, panels, rows="algorithm", columns="x", across="label", title="odd"
+        )
+        assert png(heat).startswith(b"\x89PNG")
         assert png(dots).startswith(b"\x89PNG")
         assert png(lines).startswith(b"\x89PNG")
     for figure in (dots, lines):
         (legend,) = figure.legends
         assert len(legend.get_texts()) == len(values)
+
+
+def test_a_heat_map_shows_the_means_and_leaves_blank_what_is_missing() -> None:
+    results = table_of({"precopy": [1.0, 2.0], "delta": [20.0, 300.0], "postcopy": [math.nan, 4.0]})
+    results.loc[0, "seconds"] = 4.0  # one of three seeds
+    panel = Panel("seconds", "ms", scale=0.5)
+    figure = heat_panels(
+        results, [panel], rows="algorithm", columns="x", across="label", title="means"
+    )
+    (axes,) = figure.axes
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {
+        (0.5, 0.5): "1.00", (1.5, 0.5): "1.00", (0.5, 1.5): "10.0", (1.5, 1.5): "150",
+        (1.5, 2.5): "2.00",
+    }  # fmt: skip
 
 
 def test_wide_intervals_stay_on_a_logarithmic_axis() -> None:
