@@ -77,6 +77,9 @@ class Coding:
         """Take note that something else has sent ``pages``."""
         if self.coder.cached.size:
             forget_pages(self.coder, pages.words)
+        if self.codec.method == "dedup":
+            first = int(self.state.group_words)
+            self.coder.groups[first : first + pages.words.size] &= ~pages.words
         forget = getattr(getattr(self, "_encoder", None), "forget", None)
         if forget is not None:
             for page in pages.indices():
@@ -185,7 +188,7 @@ class Coding:
         s.updates, s.delta_steps = 1, DELTA_STEPS
         s.packet, s.packet_header = codec.packet, _PACKET_HEADER
         sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0))
-        slots = groups = 0
+        slots, groups = 0, np.zeros(0, np.uint64)
         if not self._memory.has_bytes and codec.method == "whole":
             sizes = page_sizes(codec.name, codec.packet, content.shares)
         seconds = np.zeros(CLASS_COUNT)
@@ -199,12 +202,12 @@ class Coding:
             if codec.cache is not None:
                 slots = min(slots, codec.cache // PAGE_BYTES)
         if codec.method == "dedup":
-            groups = int(content.state()[0].duplicate_groups)
+            s.group_words = (int(content.state()[0].duplicate_groups) >> 6) + 1
+            groups = np.zeros(int(s.group_words) + (vm.pages >> 6) + 1, np.uint64)
         s.cache_mask = slots - 1
         return Coder(
             state, sizes, deltas, filled, seconds,
-            np.full(slots, -1, np.int32), np.zeros(slots, np.int32),
-            np.zeros((groups >> 6) + 1, np.uint64),
+            np.full(slots, -1, np.int32), np.zeros(slots, np.int32), groups,
         )  # fmt: skip
 
 

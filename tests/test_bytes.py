@@ -94,6 +94,24 @@ def test_writes_before_the_first_codec_count(model: str, writes: Any, sent: int)
     assert resent == [sent]
 
 
+@pytest.mark.parametrize("model", ["sizes", "bytes"])
+def test_dedup_knows_only_what_it_has_sent_itself(model: str) -> None:
+    sent = []
+
+    def algorithm(migration: Migration) -> None:
+        for codec in (codecs.RAW, codecs.dedup(), codecs.dedup(), codecs.RAW, codecs.dedup()):
+            sent.append(migration.send(migration.everything, codec=codec).bytes // 256)
+        migration.pause()
+        migration.resume()
+
+    workload_args = {"duplicate_fraction": 0, "content": "text"}
+    migrate(
+        algorithm, "idle", memory="1MiB", workload_args=workload_args,
+        vm_args={"memory_model": model},
+    )  # fmt: skip
+    assert sent == [4104, 4104, 8 + 3 + 8, 4104, 4104]
+
+
 def rounds_of(codec: Codec, rounds: int = 3) -> Any:
     def algorithm(migration: Migration) -> None:
         dirty = migration.everything

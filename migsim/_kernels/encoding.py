@@ -110,6 +110,7 @@ CODER_STATE = np.dtype(
         ("keeps_recent", "i8"),  # an entry is replaced only two readings of the log after its use
         ("updates", "i8"),  # the cache takes in what is sent
         ("sync", "i8"),  # readings of the dirty log so far
+        ("group_words", "i8"),  # of the bitmap of groups; that of pages follows
         ("delta_steps", "i8"),  # of the table of deltas, for each doubling
         # what was done
         ("page_seconds", "f8"),  # CPU time of the last page
@@ -130,7 +131,7 @@ class Coder(NamedTuple):
     classes by two) sizes of deltas to a page of zeros and of another byte, ``seconds`` (float64)
     the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are the page in each slot
     of the cache, or -1, and when it was last used. ``groups`` is a bitmap of the groups of equal
-    pages of which the destination has one.
+    pages of which the destination has one, and of the pages that this codec was the last to send.
     """
 
     state: Record
@@ -252,11 +253,10 @@ def flushed_size(coder: Coder) -> int:
 
 
 @jit
-def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
+def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
     """Return the bytes that a page of some content comes to, or `SAME`; count what it costs.
 
-    Those of a packet leave with its last page. ``known`` where the destination has some version of
-    the page.
+    Those of a packet leave with its last page.
     """
     c = coder.state[0]
     size = memory.state[0].page_bytes
@@ -273,8 +273,10 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
         draw = random_bits(memory.state[0].seed ^ np.uint64(0x512E), page) >> np.uint64(61)
         content = c.frame_bytes + coder.sizes[kind, np.int64(draw)]
     elif c.method == DEDUP:
-        if known and memory.written[page] == 0:
+        own = (page >> 6) + c.group_words
+        if coder.groups[own] & bit_of(page) != 0 and memory.written[page] == 0:
             content = c.frame_bytes + REFERENCE_BYTES  # to itself
+        coder.groups[own] |= bit_of(page)
         group = -1
         if memory.classes[page] & np.uint8(WRITTEN) == 0:
             m = memory.state[0]
