@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._kernels.content import CLASS_MASK
-from migsim._kernels.encoding import FRAME_BYTES, PACKET_HEADER, SAME, cache_page, find_cached
+from migsim._kernels.encoding import (
+    FILLED,
+    FILLED_UNIFORM,
+    FRAME_BYTES,
+    PACKET_HEADER,
+    SAME,
+    cache_page,
+    find_cached,
+)
 from migsim._types import Bytes
 from migsim.codecs import Codec, Encoder
 from migsim.coding import Coding
@@ -56,6 +64,8 @@ class ByteCoding(Coding):
             self._keep_version(page, new)
             return 0
         old = self._old_version(page)
+        if self.codec.method == "delta":
+            seconds = self._delta_seconds(page, seconds) if old is not None else s.zero_seconds
         message = self._encoder.encode(page, old, new)
         if old is not None and message == b"":
             s.unchanged += 1
@@ -95,6 +105,16 @@ class ByteCoding(Coding):
     def _charge(self, seconds: float) -> None:
         self.state.page_seconds = seconds / self.codec.threads
         self.state.cpu_seconds += seconds
+
+    def _delta_seconds(self, page: int, seconds: float) -> float:
+        """Return the CPU time of a delta but for its bytes, as `encoded_size` counts it."""
+        arrays = self.memory.arrays
+        if arrays.written[page] == 0:
+            return seconds
+        runs = int(arrays.runs[page])
+        return seconds + float(self.state.seconds_per_run) * (
+            1 if runs in {FILLED, FILLED_UNIFORM} else runs
+        )
 
     def _old_version(self, page: int) -> Bytes | None:
         if self.codec.method != "delta":

@@ -46,6 +46,8 @@ _MOST_RUNS = 2048
 _DICTIONARY_BYTES = 32 * 1024
 _LEAST_SECONDS = 0.02  # of a measurement of time
 _REPEATS = 3
+_DELTA_POINTS = ((8, 1), (64, 1), (64, 8), (512, 8), (512, 64), (2048, 512), (4096, 1))
+"""Bytes and runs that are written to pages whose deltas are timed."""
 _BEYOND_CACHE = 1 << 14  # pages of zeros, so that they come from memory
 
 
@@ -174,9 +176,11 @@ class _Timed:
     name: str
     seconds: float
     per_byte: float = 0.0
+    per_run: float = 0.0
 
     def row(self) -> dict[str, object]:
-        values = (self.codec, self.name, f"{self.seconds:.3g}", f"{self.per_byte:.3g}")
+        numbers = (self.seconds, self.per_byte, self.per_run)
+        values = (self.codec, self.name, *(f"{number:.3g}" for number in numbers))
         return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -217,13 +221,10 @@ def _encoding(codec: Codec, pages: Bytes) -> Callable[[], object]:
 
 
 def _delta_costs() -> Iterator[dict[str, object]]:
-    """Yield the costs of deltas: of a page with one changed word, and of each encoded byte."""
+    """Yield the costs of deltas: of a page, of each encoded byte and of each written run."""
+    from scipy.optimize import nnls
+
     old = sample_pages(CLASSES["encrypted"])
-    changed = {}
-    for written, runs in ((8, 1), (1024, 64)):
-        changed[written] = old.copy()
-        for page, data in enumerate(changed[written]):
-            write_page(_SEED, 0, page, page, written | runs << 16, 0, data)
     room, sizes = np.empty(PAGE_BYTES, np.uint8), np.empty(len(old), np.int64)
     xor = make_encoder(delta(compressor="zstd"))
     works: dict[str, Callable[[Bytes], object]] = {
@@ -234,14 +235,19 @@ def _delta_costs() -> Iterator[dict[str, object]]:
     }
     for name, work in works.items():
         encoder = make_encoder(delta() if name == "xbzrle" else delta(compressor="zstd"))
-        times, bytes_ = [], []
-        for new in changed.values():
+        rows, times = [], []
+        for written, runs in _DELTA_POINTS:
+            new = old.copy()
+            for page, data in enumerate(new):
+                write_page(_SEED, 0, page, page, written | runs << 16, 0, data)
             times.append(_seconds(functools.partial(work, new), len(old)))
             messages = [encoder.encode(0, a, b) for a, b in zip(old, new, strict=True)]
-            bytes_.append(np.mean([len(message or b"") for message in messages]))
-        per_byte = max(0.0, (times[1] - times[0]) / float(bytes_[1] - bytes_[0]))
-        for_page = max(0.0, times[0] - per_byte * float(bytes_[0]))
-        yield _Timed(name, "any", for_page, per_byte).row()
+            lengths = [PAGE_BYTES if message is None else len(message) for message in messages]
+            rows.append([1.0, float(np.mean(lengths)), float(runs)])
+        # Relative errors count, and no part of the time is less than nothing.
+        weights = 1.0 / np.array(times)
+        found, _ = nnls(np.array(rows) * weights[:, None], np.ones(len(times)))
+        yield _Timed(name, "any", *(float(part) for part in found)).row()
 
 
 def write_table(path: Path, rows: Iterator[dict[str, object]]) -> int:

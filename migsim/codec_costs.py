@@ -14,7 +14,7 @@ from migsim.errors import InputError
 
 __all__ = ["COLUMNS", "CodecCost", "costs_path", "digest_of_costs", "read_costs"]
 
-COLUMNS = ("codec", "class", "seconds_per_page", "seconds_per_byte")
+COLUMNS = ("codec", "class", "seconds_per_page", "seconds_per_byte", "seconds_per_run")
 """Columns of a file of costs; ``class`` is ``any`` where content does not matter."""
 
 _REFERENCE = Path(__file__).parent / "data" / "codec-costs.csv"
@@ -26,11 +26,13 @@ class CodecCost:
 
     Attributes:
         page_seconds: seconds for a page of each class, by name; under ``any`` for all others.
-        seconds_per_byte: what each encoded byte costs beside.
+        seconds_per_byte, seconds_per_run: what each encoded byte, and each run of bytes that were
+            written, costs beside.
     """
 
     page_seconds: dict[str, float] = field(default_factory=dict)
     seconds_per_byte: float = 0.0
+    seconds_per_run: float = 0.0
 
     def of_class(self, name: str) -> float | None:
         """Return the seconds for a page of a class, if they are known."""
@@ -78,9 +80,9 @@ def _read(path: Path, modified: int) -> dict[str, CodecCost]:
     found: dict[str, CodecCost] = {}
     for number, row in enumerate(rows, 2):
         cost = found.setdefault(row["codec"], CodecCost())
-        page, byte = (_seconds(path, number, key, row[key]) for key in COLUMNS[2:])
+        page, byte, run = (_seconds(path, number, key, row[key]) for key in COLUMNS[2:])
         cost.page_seconds[row["class"]] = page
-        found[row["codec"]] = CodecCost(cost.page_seconds, byte)
+        found[row["codec"]] = CodecCost(cost.page_seconds, byte, run)
     return found
 
 

@@ -63,6 +63,9 @@ class Coding:
         """Take note that something else has sent ``pages``."""
         if self.coder.cached.size:
             forget_pages(self.coder, pages.words)
+        if self.codec.method == "dedup":
+            first = int(self.state.group_words)
+            self.coder.groups[first : first + pages.words.size] &= ~pages.words
 
     def flush(self) -> int:
         """Return what the packet so far comes to, and begin another; 0 where no page waits."""
@@ -81,6 +84,7 @@ class Coding:
                 )
             seconds[number] = value or 0.0
         state.seconds_per_byte = cost.seconds_per_byte
+        state.seconds_per_run = cost.seconds_per_run
         state.zero_seconds = known.get("zero", CodecCost()).of_class("any") or 0.0
 
     def _make_coder(self, vm: VirtualMachine) -> Coder:
@@ -95,7 +99,7 @@ class Coding:
         s.updates, s.delta_steps = 1, DELTA_STEPS
         s.packet, s.packet_header = codec.packet, PACKET_HEADER
         sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0))
-        slots = groups = 0
+        slots, groups = 0, np.zeros(0, np.uint64)
         if not self.memory.has_bytes and codec.method == "whole":
             sizes = page_sizes(codec.name, codec.packet, content.shares)
         seconds = np.zeros(CLASS_COUNT)
@@ -109,10 +113,10 @@ class Coding:
             if codec.cache is not None:
                 slots = min(slots, codec.cache // PAGE_BYTES)
         if codec.method == "dedup":
-            groups = int(content.state()[0].duplicate_groups)
+            s.group_words = (int(content.state()[0].duplicate_groups) >> 6) + 1
+            groups = np.zeros(int(s.group_words) + (vm.pages >> 6) + 1, np.uint64)
         s.cache_mask = slots - 1
         return Coder(
             state, sizes, deltas, filled, seconds,
-            np.full(slots, -1, np.int32), np.zeros(slots, np.int32),
-            np.zeros((groups >> 6) + 1, np.uint64),
+            np.full(slots, -1, np.int32), np.zeros(slots, np.int32), groups,
         )  # fmt: skip

@@ -141,6 +141,15 @@ class Content:
         """Whether the workload itself says what its writes change."""
         return self._recorded is not None and self._rule.write_bytes is None
 
+    @property
+    def has_history(self) -> bool:
+        """Whether it matters what writes have changed before the first codec is used.
+
+        Silent writes leave pages as they are, zero pages too; others make heap pages of uniform
+        ones. A recording's writes are left out, so that only codecs make its replay slower.
+        """
+        return bool(self._rule.silent_fraction) or "uniform" in self.shares
+
     def zero_pages(self) -> Pages:
         """Return the pages that begin as zeros by the mix of classes."""
         if "zero" not in self.shares:

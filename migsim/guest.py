@@ -10,7 +10,7 @@ from migsim._kernels.foresight import list_first_touches, mark_writes
 from migsim._types import Integers
 from migsim.accesses import AccessWindow
 from migsim.clock import Clock
-from migsim.content import Content
+from migsim.content import PAGE_BYTES, Content
 from migsim.machine import VirtualMachine
 from migsim.memory import GuestMemory
 from migsim.pages import Pages
@@ -64,6 +64,8 @@ class Guest:
         self.memory = GuestMemory(vm, content, self.nonzero)
         if self.memory.tracked:
             self.window.track(content)
+        elif content.has_history and vm.page_size == PAGE_BYTES:
+            self.track_content()
 
     def track_content(self) -> None:
         """Keep track of what pages hold from now on."""

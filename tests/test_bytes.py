@@ -62,6 +62,56 @@ WRITES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("writes", "sent"),
+    [
+        # What is written silently stays a page of zeros, and is not stale.
+        ({"content": "zero", "silent_fraction": 1.0}, 50 * 9),
+        # A write makes a page of heap of a uniform one, which then is sent as it is.
+        ({"content": "uniform"}, 50 * 4104),
+    ],
+)
+@pytest.mark.parametrize("model", ["sizes", "bytes"])
+def test_writes_before_the_first_codec_count(model: str, writes: Any, sent: int) -> None:
+    resent = []
+
+    def algorithm(migration: Migration) -> None:
+        migration.send(migration.everything)
+        migration.wait(1.0)
+        codec = codecs.uniform() if "silent_fraction" not in writes else codecs.RAW
+        resent.append(migration.send(migration.take_dirty(), codec=codec).bytes)
+        migration.pause()
+        migration.resume()
+
+    def workload(_vm: object, _seed: int) -> Listed:
+        return Listed([(0.5 + 1e-3 * page, page, True) for page in range(50)], 256)
+
+    result = migrate(
+        algorithm, workload, memory="1MiB", workload_args={"duplicate_fraction": 0, **writes},
+        vm_args={"memory_model": model},
+    ).result  # fmt: skip
+    assert (result.status, result.error) == ("completed", "")
+    assert resent == [sent]
+
+
+@pytest.mark.parametrize("model", ["sizes", "bytes"])
+def test_dedup_knows_only_what_it_has_sent_itself(model: str) -> None:
+    sent = []
+
+    def algorithm(migration: Migration) -> None:
+        for codec in (codecs.RAW, codecs.dedup(), codecs.dedup(), codecs.RAW, codecs.dedup()):
+            sent.append(migration.send(migration.everything, codec=codec).bytes // 256)
+        migration.pause()
+        migration.resume()
+
+    workload_args = {"duplicate_fraction": 0, "content": "text"}
+    migrate(
+        algorithm, "idle", memory="1MiB", workload_args=workload_args,
+        vm_args={"memory_model": model},
+    )  # fmt: skip
+    assert sent == [4104, 4104, 8 + 3 + 8, 4104, 4104]
+
+
 def rounds_of(codec: Codec, rounds: int = 3) -> Any:
     def algorithm(migration: Migration) -> None:
         dirty = migration.everything

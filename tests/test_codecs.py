@@ -17,7 +17,7 @@ from migsim.calibration import (
     size_quantiles,
     write_table,
 )
-from migsim.codec_costs import costs_path, read_costs
+from migsim.codec_costs import COLUMNS, costs_path, read_costs
 from migsim.codec_sizes import CLASS_COUNT, QUANTILES, class_names, delta_table, grid, page_sizes
 from migsim.content import CLASSES
 
@@ -77,13 +77,15 @@ def test_every_codec_has_costs() -> None:
 
 def costs_file(folder: Path, *rows: str) -> Path:
     path = folder / "costs.csv"
-    path.write_text("\n".join(["codec,class,seconds_per_page,seconds_per_byte", *rows]) + "\n")
+    path.write_text(
+        "\n".join(["codec,class,seconds_per_page,seconds_per_byte,seconds_per_run", *rows]) + "\n"
+    )
     return path
 
 
 def test_costs_decide_the_pace_and_the_key(tmp_path: Path) -> None:
     def run(seconds: float, threads: int) -> Any:
-        path = costs_file(tmp_path, f"zstd-1,any,{seconds},0", "zero,any,0,0")
+        path = costs_file(tmp_path, f"zstd-1,any,{seconds},0,0", "zero,any,0,0,0")
         return migrate(
             "compressed", "idle", "gigabit", memory="16MiB",
             algorithm_args={"codec": f"zstd(threads={threads})"},
@@ -98,7 +100,7 @@ def test_costs_decide_the_pace_and_the_key(tmp_path: Path) -> None:
     assert fast.total_seconds == pytest.approx(16 * 2**20 / 117.2e6, rel=0.1)
 
     def key(seconds: float) -> str:
-        path = costs_file(tmp_path, f"zstd-1,any,{seconds},0")
+        path = costs_file(tmp_path, f"zstd-1,any,{seconds},0,0")
         return Task(algorithm="compressed", workload="idle", vm_args={"codec_costs": str(path)}).key
 
     assert key(1.0) == key(1.0)
@@ -108,10 +110,10 @@ def test_costs_decide_the_pace_and_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (["zstd-1,any,fast,0"], r"line 2: seconds_per_page is 'fast', expected seconds"),
-        (["zstd-1,any,0,0", "zstd-1,any,1"], r"line 3: seconds_per_byte is 'None'"),
+        (["zstd-1,any,fast,0,0"], r"line 2: seconds_per_page is 'fast', expected seconds"),
+        (["zstd-1,any,0,0,0", "zstd-1,any,1"], r"line 3: seconds_per_byte is 'None'"),
         (["zstd-1,any,-1,0"], r"is '-1', expected seconds from 0"),
-        (["lz4,any,1,0"], r"unknown for class 'encrypted', expected a row"),
+        (["lz4,any,1,0,0"], r"unknown for class 'encrypted', expected a row"),
     ],
 )
 def test_bad_costs_are_told_in_a_sentence(tmp_path: Path, rows: list[str], sentence: str) -> None:

@@ -145,7 +145,8 @@ def test_deshpande_without_uniform_pages(
     """
     costs = tmp_path / "costs.csv"
     costs.write_text(
-        "codec,class,seconds_per_page,seconds_per_byte\nuniform,any,3e-6,0\nzero,any,3e-6,0\n"
+        "codec,class,seconds_per_page,seconds_per_byte,seconds_per_run\n"
+        "uniform,any,3e-6,0,0\nzero,any,3e-6,0,0\n"
     )
     result = migrate(
         "compressed", "idle", "gigabit", memory=memory, algorithm_args={"codec": "uniform"},

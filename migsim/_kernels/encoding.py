@@ -29,6 +29,8 @@ __all__ = [
     "CODER_STATE",
     "DEDUP",
     "DELTA",
+    "FILLED",
+    "FILLED_UNIFORM",
     "FRAME_BYTES",
     "MEMORY_STATE",
     "PACKET_HEADER",
@@ -102,7 +104,8 @@ CODER_STATE = np.dtype(
         ("skips_uniform", "i8"),  # pages of one repeated byte cost a byte
         ("threads", "f8"),
         ("zero_seconds", "f8"),  # CPU time for a page of zeros
-        ("seconds_per_byte", "f8"),  # CPU time for each encoded byte, beside the page's
+        ("seconds_per_byte", "f8"),  # CPU time for each encoded byte, beside the page's,
+        ("seconds_per_run", "f8"),  # and for each run of bytes that were written
         ("frame_bytes", "i8"),  # before an encoded page
         ("packet", "i8"),  # pages that leave together
         ("packet_header", "i8"),  # bytes before them
@@ -112,6 +115,7 @@ CODER_STATE = np.dtype(
         ("keeps_recent", "i8"),  # an entry is replaced only two readings of the log after its use
         ("updates", "i8"),  # the cache takes in what is sent
         ("sync", "i8"),  # readings of the dirty log so far
+        ("group_words", "i8"),  # of the bitmap of groups; that of pages follows
         ("delta_steps", "i8"),  # of the table of deltas, for each doubling
         # what was done
         ("page_seconds", "f8"),  # CPU time of the last page
@@ -132,7 +136,7 @@ class Coder(NamedTuple):
     classes by two) sizes of deltas to a page of zeros and of another byte, ``seconds`` (float64)
     the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are the page in each slot
     of the cache, or -1, and when it was last used. ``groups`` is a bitmap of the groups of equal
-    pages of which the destination has one.
+    pages of which the destination has one, and of the pages that this codec was the last to send.
     """
 
     state: Record
@@ -254,11 +258,10 @@ def flushed_size(coder: Coder) -> int:
 
 
 @jit
-def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
+def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
     """Return the bytes that a page of some content comes to, or `SAME`; count what it costs.
 
-    Those of a packet leave with its last page. ``known`` where the destination has some version of
-    the page.
+    Those of a packet leave with its last page.
     """
     c = coder.state[0]
     size = memory.state[0].page_bytes
@@ -275,8 +278,10 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
         draw = random_bits(memory.state[0].seed ^ np.uint64(0x512E), page) >> np.uint64(61)
         content = c.frame_bytes + coder.sizes[kind, np.int64(draw)]
     elif c.method == DEDUP:
-        if known and memory.written[page] == 0:
+        own = (page >> 6) + c.group_words
+        if coder.groups[own] & bit_of(page) != 0 and memory.written[page] == 0:
             content = c.frame_bytes + REFERENCE_BYTES  # to itself
+        coder.groups[own] |= bit_of(page)
         group = -1
         if memory.classes[page] & np.uint8(WRITTEN) == 0:
             m = memory.state[0]
@@ -292,11 +297,15 @@ def encoded_size(memory: Memory, coder: Coder, page: int, known: bool) -> int:
         else:
             delta = _delta_size(coder, kind, int(memory.written[page]), int(memory.runs[page]))
             content = c.frame_bytes + int(delta + 0.5)
-            seconds += c.seconds_per_byte * delta
+            # A page that was filled differs as one run, as far as the encoder goes.
+            runs = int(memory.runs[page])
+            runs = 1 if runs in (FILLED, FILLED_UNIFORM) else runs
+            seconds += c.seconds_per_byte * delta + c.seconds_per_run * runs
             c.overflows += content >= size
     else:
         c.misses += 1
         cache_page(coder, page)
+        seconds = c.zero_seconds  # a copy into the cache, at the speed of memory
     if content >= size and c.packet == 1:
         content = size
     elif content != SAME:

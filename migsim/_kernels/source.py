@@ -212,7 +212,7 @@ def run_source(
                 content = s.encoded
                 seconds = c.page_seconds
             elif c.method != RAW:
-                content = encoded_size(memory, coder, page, kind == RESENT)
+                content = encoded_size(memory, coder, page)
                 seconds = c.page_seconds
             else:
                 content = s.page_bytes
