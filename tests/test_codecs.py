@@ -17,7 +17,7 @@ from migsim.calibration import (
     size_quantiles,
     write_table,
 )
-from migsim.codec_costs import COLUMNS, costs_path, read_costs
+from migsim.codec_costs import costs_path, read_costs
 from migsim.codec_sizes import CLASS_COUNT, QUANTILES, class_names, delta_table, grid, page_sizes
 from migsim.content import CLASSES
 
@@ -175,7 +175,7 @@ def test_bad_codecs_are_told_in_a_sentence(text: str, sentence: str) -> None:
 
 
 def test_levels_without_sizes_run_on_bytes(tmp_path: Path) -> None:
-    costs = costs_file(tmp_path, "zstd-7,any,1e-5,0")
+    costs = costs_file(tmp_path, "zstd-7,any,1e-5,0,0")
     result = migrate(
         "compressed", "idle", memory="1MiB", algorithm_args={"codec": "zstd(level=7)"},
         vm_args={"memory_model": "bytes", "codec_costs": str(costs)},
