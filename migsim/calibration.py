@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import functools
 import io
 import os
@@ -251,7 +252,19 @@ def _delta_costs() -> Iterator[dict[str, object]]:
 
 
 def write_table(path: Path, rows: Iterator[dict[str, object]]) -> int:
-    """Write rows as CSV, whole or not at all; return how many there were. Raises `InputError`."""
+    """Write rows as CSV, whole or not at all; return how many there were.
+
+    Raises `InputError` where the file cannot be written, before the first row is asked for.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write '{path}': {error.strerror}") from None
     text, count = io.StringIO(), 0
     writer = None
     for row in rows:
@@ -260,9 +273,7 @@ def write_table(path: Path, rows: Iterator[dict[str, object]]) -> int:
             writer.writeheader()
         writer.writerow(row)
         count += 1
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text.getvalue(), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:

@@ -1,6 +1,6 @@
 """What codecs make of pages, as measured on bytes: the tables behind sizes mode.
 
-`migsim calibrate --sizes` measures them anew (`migsim.calibration`).
+`migsim calibrate --tables` measures them anew (`migsim.calibration`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How pages are encoded: the codecs that an algorithm can choose from.
 
-A codec is a description; what it makes of a page is measured (`migsim.sizes`) or, where guests
-have bytes, done (`migsim.encoders`).
+A codec is a description; what it makes of a page is measured (`migsim.codec_sizes`) or, where
+guests have bytes, done (`migsim.encoders`).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Codec:
         threads: that encode at the same time.
         ratio, bytes_per_second: encoded size over page size, and speed of one thread in page bytes,
             for ``ratio``.
-        skips_uniform: pages of one repeated byte cost two bytes.
+        skips_uniform: pages of one repeated byte cost that byte and what frames it.
         cache: bytes of older versions that the source keeps for deltas; None: all pages.
         keeps_recent: a version is replaced in the cache only by one whose place in it was not used
             since the reading of the dirty log before last, and the cache is not changed once the

@@ -69,7 +69,7 @@ class Coding:
 
     def flush(self) -> int:
         """Return what the packet so far comes to, and begin another; 0 where no page waits."""
-        return flushed_size(self.coder)
+        return flushed_size(self.memory.arrays, self.coder)
 
     def _set_costs(self, state: Record, seconds: Floats, file: str) -> None:
         """Fill in the CPU time of pages of each class. Raises `InputError` where it is unknown."""

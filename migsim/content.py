@@ -104,6 +104,8 @@ def parse_content(text: str) -> dict[str, float]:
         name, colon, weight = (piece.strip() for piece in part.partition(":"))
         known = [*CLASSES, "zero"]
         if name not in known:
+            if name == "guest":
+                raise InputError(f"content: got '{text}', expected 'guest' to stand alone")
             known += ["guest"]
             raise InputError(f"content: unknown class '{name}', {did_you_mean(name, known)}")
         try:

@@ -17,7 +17,7 @@ from migsim.byte_coding import Codings
 from migsim.codecs import RAW, Codec
 from migsim.content import Content, ContentRule
 from migsim.destination import Destination, Prepaging, Push
-from migsim.errors import ConnectionLost
+from migsim.errors import ConnectionLost, InputError
 from migsim.guest import Guest
 from migsim.ledger import Ledger, Switch, close_books
 from migsim.limits import Calls, GaveUp, Limits, Lost
@@ -137,11 +137,11 @@ class Migration:
         """Send over ``channels`` parallel connections from now on, as QEMU's multifd does.
 
         They are opened beside the first connection, which takes a round trip or more. Raises
-        ValueError below 1, and RuntimeError once something was sent.
+        `InputError` outside 1 to 1024, and RuntimeError once something was sent.
         """
         self._calls.act()
         if not 1 <= channels <= _MOST_CHANNELS:
-            raise ValueError(f"open_channels({channels}): expected 1 to {_MOST_CHANNELS}")
+            raise InputError(f"open_channels({channels}): expected 1 to {_MOST_CHANNELS}")
         if self._flow.carried:
             raise RuntimeError("open_channels() after something was sent")
         self.link = dataclasses.replace(self.link, streams=channels)

@@ -1,8 +1,8 @@
 """What a page costs on the wire where sizes stand for bytes: one page at a time, from tables.
 
-The sizes were measured by running the real codecs on real bytes (`migsim.sizes`). How much of a
-page was written since it was last sent is kept as bytes and runs of bytes; where writes meet by
-chance, as many bytes are counted once as random places would have in common.
+The sizes were measured by running the real codecs on real bytes (`migsim.codec_sizes`). How much
+of a page was written since it was last sent is kept as bytes and runs of bytes; where writes meet
+by chance, as many bytes are counted once as random places would have in common.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ CODER_STATE = np.dtype(
         ("method", "i8"),
         ("reads_content", "i8"),  # sizes depend on what is in pages
         ("ratio", "f8"),
-        ("skips_uniform", "i8"),  # pages of one repeated byte cost a byte
+        ("skips_uniform", "i8"),  # pages of one repeated byte cost a byte and a frame
         ("threads", "f8"),
         ("zero_seconds", "f8"),  # CPU time for a page of zeros
         ("seconds_per_byte", "f8"),  # CPU time for each encoded byte, beside the page's,
@@ -248,9 +248,11 @@ def _delta_size(coder: Coder, kind: int, written: int, runs: int) -> float:
 
 
 @jit
-def flushed_size(coder: Coder) -> int:
+def flushed_size(memory: Memory, coder: Coder) -> int:
     """Return what the packet so far comes to, and begin another; 0 where no page waits."""
     c = coder.state[0]
+    if c.waiting_bytes < c.waiting * memory.state[0].page_bytes:
+        c.encoded += c.waiting
     content = c.waiting_bytes + c.packet_header if c.waiting > 0 else 0
     c.waiting = 0
     c.waiting_bytes = 0
@@ -306,9 +308,9 @@ def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
         c.misses += 1
         cache_page(coder, page)
         seconds = c.zero_seconds  # a copy into the cache, at the speed of memory
-    if content >= size and c.packet == 1:
+    if content >= size:
         content = size
-    elif content != SAME:
+    elif content != SAME and c.packet == 1:
         c.encoded += 1
     c.unchanged += content == SAME
     c.page_seconds = seconds / c.threads
@@ -317,4 +319,4 @@ def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
         return content
     c.waiting += 1
     c.waiting_bytes += content
-    return flushed_size(coder) if c.waiting == c.packet else 0
+    return flushed_size(memory, coder) if c.waiting == c.packet else 0

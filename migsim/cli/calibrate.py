@@ -26,7 +26,6 @@ def command(output: Path | None, tables: Path | None) -> None:
     from migsim import calibration
 
     if tables is not None:
-        tables.mkdir(parents=True, exist_ok=True)
         for name, rows in (
             ("codec-sizes.csv", calibration.size_rows()),
             ("delta-sizes.csv", calibration.delta_rows()),

@@ -83,7 +83,7 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
 
 def _sentence(text: str) -> str:
     """Return the first sentence of a docstring, on one line."""
-    return " ".join(text.split()).split(". ")[0].rstrip(".").replace("``", "'")
+    return re.split(r"\. (?=[A-Z])", " ".join(text.split()))[0].rstrip(".").replace("``", "'")
 
 
 def _differs(kind: str, parameter: Parameter) -> bool:
