@@ -148,7 +148,10 @@ def zlib(*, level: Count = 1, packet: Count = 1, threads: Count = 1) -> Codec:
     One page at a time, with 8 threads, was QEMU's compress-threads (until 9.0); packets of 128
     pages are its multifd-compression.
     """
-    return Codec(name=f"zlib-{level}", level=level, packet=packet, threads=threads)
+    codec = Codec(name=f"zlib-{level}", level=level, packet=packet, threads=threads)
+    if not 1 <= level <= 9:
+        raise codec.wrong("level", level, "1 to 9")
+    return codec
 
 
 def zstd(
@@ -160,7 +163,10 @@ def zstd(
     compress nearly as well as packets.
     """
     name = f"zstd-{level}-dictionary" if dictionary else f"zstd-{level}"
-    return Codec(name=name, level=level, packet=packet, threads=threads)
+    codec = Codec(name=name, level=level, packet=packet, threads=threads)
+    if not 1 <= level <= 22:
+        raise codec.wrong("level", level, "1 to 22")
+    return codec
 
 
 def adaptive(*, threads: Count = 1) -> Codec:

@@ -166,6 +166,8 @@ def test_codecs_as_text() -> None:
         ("zlib(packet=0)", "packet is 0"),
         ("scaled(ratio=0.5, rate=0)", "rate"),
         ("zstd(level=7)", "no measured sizes"),
+        ("zstd(level=99)", "level is 99, expected 1 to 22"),
+        ("zlib(level=0)", "level is 0, expected 1 to 9"),
         ("zstd(level=19, packet=128)", "no measured sizes for packets"),
     ],
 )

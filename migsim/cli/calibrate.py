@@ -21,7 +21,7 @@ def command(output: Path | None, tables: Path | None) -> None:
 
     Simulations charge the times of a reference machine unless they are told otherwise, so that
     they come to the same on every machine: -v codec_costs=measured takes those of this one, and
-    -v codec_costs=FILE.csv those of a file. Takes about a minute; leave the machine in peace.
+    -v codec_costs=FILE.csv those of a file. Takes about two minutes; leave the machine in peace.
     """
     from migsim import calibration
 
