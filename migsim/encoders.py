@@ -133,6 +133,14 @@ def compressor_of(codec: Codec) -> _Compressor:
     return makers[family]()
 
 
+def _page_of(compressor: _Compressor, message: bytes, size: int) -> Bytes:
+    """Return the bytes that a message holds, of which there must be a page."""
+    data = compressor.decompress(message, size)
+    if len(data) != size:
+        raise Damaged(f"{len(data)} bytes came for a page of {size}")
+    return np.frombuffer(data, np.uint8)
+
+
 class _Forgetful:
     """An encoder to which it does not matter what was sent before."""
 
@@ -151,11 +159,7 @@ class _Whole(_Forgetful):
         return message if len(message) < new.size else None
 
     def decode(self, page: int, message: bytes, memory: Bytes) -> None:
-        size = memory.shape[1]
-        data = self._compressor.decompress(message, size)
-        if len(data) != size:
-            raise Damaged(f"{len(data)} bytes came for a page of {size}")
-        memory[page] = np.frombuffer(data, np.uint8)
+        memory[page] = _page_of(self._compressor, message, memory.shape[1])
 
 
 class _Xbzrle(_Forgetful):
@@ -193,10 +197,7 @@ class _Xor(_Forgetful):
         return message if len(message) < new.size else None
 
     def decode(self, page: int, message: bytes, memory: Bytes) -> None:
-        data = self._compressor.decompress(message, memory.shape[1])
-        if len(data) != memory.shape[1]:
-            raise Damaged(f"{len(data)} bytes came for a page of {memory.shape[1]}")
-        memory[page] ^= np.frombuffer(data, np.uint8)
+        memory[page] ^= _page_of(self._compressor, message, memory.shape[1])
 
 
 def digest_of(page: Bytes) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from migsim._kernels.encoding import Memory
@@ -15,16 +13,14 @@ from migsim.machine import VirtualMachine
 from migsim.pages import Pages
 from migsim.units import GIB, format_size
 
-__all__ = ["GuestMemory", "MemoryModel"]
-
-MemoryModel = Literal["sizes", "bytes"]
+__all__ = ["GuestMemory"]
 
 _MOST_BYTES = 8 * GIB
 """Of a guest with bytes: three copies of it are held."""
 
 
-def _no_bytes(rows: int = 0) -> Bytes:
-    return np.empty((rows, PAGE_BYTES), np.uint8)
+def _no_bytes() -> Bytes:
+    return np.empty((0, PAGE_BYTES), np.uint8)
 
 
 class GuestMemory:
