@@ -13,7 +13,7 @@ from helpers import ROOT
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec_costs"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs", "hypervisor"],
     ["parameters"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting"],

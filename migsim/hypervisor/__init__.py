@@ -1,0 +1,1 @@
+"""Real hypervisors: the format of recorded migrations, and running QEMU to record more."""
