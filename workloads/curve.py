@@ -55,7 +55,7 @@ def curve(
     seed: int,
     *,
     curve: Annotated[str, NamesFiles(lambda text: [] if ":" in text else [Path(text)])] = (
-        "100ms:1MiB 1s:4MiB 10s:10MiB"
+        "100ms:256KiB 1s:1MiB 10s:2MiB"
     ),
     working_set: MemoryShare | None = None,
     offset: MemoryShare = 0,
