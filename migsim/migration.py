@@ -169,6 +169,7 @@ class Migration:
         buffered: bool = False,
         order: Integers | None = None,
         rate: float = math.inf,
+        peek_pages: int = 1,
     ) -> Sent:
         """Send ``pages`` in ascending order; return when the last has left.
 
@@ -177,7 +178,7 @@ class Migration:
         ``start`` is the page to begin with (the order is cyclic), ``until`` a time and
         ``max_bytes`` an amount of stream bytes after which no further page starts.
         ``skip_redirtied`` leaves out pages that are in the dirty log again when their turn comes
-        (Xen's peek). ``buffered`` goes on, and returns, as soon as the sockets have taken a page: so
+        (Xen's peek), the log being looked at for ``peek_pages`` pages at a time. ``buffered`` goes on, and returns, as soon as the sockets have taken a page: so
         a hypervisor's blocking writes are ahead of the link. ``order`` (int64 page numbers) tells
         which go first, ``rate`` the stream bytes per second that leave at most, without bursts
         (not together with ``buffered``). Raises RuntimeError once the guest is at the destination,
@@ -192,6 +193,8 @@ class Migration:
                 f"send() of pages of {pages.size} from page {start}: "
                 f"the guest has {self.vm.pages} pages"
             )
+        if peek_pages < 1:
+            raise ValueError(f"send(peek_pages={peek_pages}): expected 1 or more")
         if not rate > 0 or (buffered and not math.isinf(rate)):
             raise ValueError(f"send(rate={rate}): expected more than 0, and not buffered")
         if self.guest_is == "source" and not self._round_open:
@@ -203,7 +206,7 @@ class Migration:
         coding = self._codings.prepared(codec, paused=place == "paused")
         transfer = Transfer(
             pages, coding, start, until, max_bytes, skip_redirtied, buffered,
-            self._checked_order(order), rate,
+            self._checked_order(order), rate, peek_pages,
         )  # fmt: skip
         begin = self._flow.begin(self._now) if pages else self._now
         if buffered:

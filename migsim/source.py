@@ -44,6 +44,7 @@ class Transfer:
         buffered: the sender goes on once the sockets have taken a page, not once it has left.
         order: page numbers to send first, int64.
         rate: stream bytes per second at most, without bursts.
+        peek_pages: how many pages of them ``skip_redirtied`` looks up at a time.
     """
 
     pages: Pages
@@ -55,6 +56,7 @@ class Transfer:
     buffered: bool = False
     order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     rate: float = math.inf
+    peek_pages: int = 1
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ class Source:
         state.cursor = transfer.start
         state.order_next, state.byte_seconds = 0, 1.0 / transfer.rate
         state.skip_redirtied = transfer.skip_redirtied
+        state.peek_pages, state.peeked = transfer.peek_pages, 0
         state.chunk_shift = guest.chunk_shift
         state.page_bytes = vm.page_size
         state.header_bytes = flow.link.message_header

@@ -447,6 +447,18 @@ def test_an_order_says_which_pages_go_first() -> None:
     # 3 leaves in the first millisecond and 7 in the second: its write at 1.5 ms is too late.
     assert (sent.pages, sent.left.indices().tolist()) == (4, [2])
     assert handle.take_dirty().indices().tolist() == [2, 3, 7]
+    # Looked at together, at the start, 7 and 2 were clean; 1 comes behind them.
+    writes = [(0.0005, page, True) for page in (2, 7, 1)]
+    handle = migration(writes, 10, link)
+    sent = handle.send(wanted, order=np.array([7, 2]), start=3, skip_redirtied=True, peek_pages=4)
+    assert (sent.pages, sent.left.indices().tolist()) == (4, [1])
+    handle = migration(writes, 10, link)
+    sent = handle.send(handle.everything, start=8, skip_redirtied=True, peek_pages=3)
+    assert (sent.pages, sent.left.indices().tolist()) == (7, [1, 2, 7])
+    handle = migration(writes, 10, link)
+    sent = handle.send(handle.everything, start=8, skip_redirtied=True, peek_pages=4)
+    assert (sent.pages, sent.left.indices().tolist()) == (8, [2, 7])
+    handle = migration([(0.0015, 3, True)], 10, link)
     first = handle.send(wanted, order=np.array([8, 1]), max_bytes=1)
     assert first.left.indices().tolist() == [1, 2, 3, 7]
     with pytest.raises(ValueError, match="pages 3 to 10: the guest has 10"):

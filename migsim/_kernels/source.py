@@ -87,6 +87,8 @@ SOURCE_STATE = np.dtype(
         ("order_next", "i8"),  # before that go those of `order`, from this place on
         ("byte_seconds", "f8"),  # a page takes at least so long for each stream byte
         ("skip_redirtied", "i8"),
+        ("peek_pages", "i8"),  # pages for which the log is looked at together,
+        ("peeked", "i8"),  # and those of them that have not been sent yet
         ("chunk_shift", "i8"),  # log2 of the pages whose log is cleared together before sending
         ("page_bytes", "i8"),
         ("header_bytes", "i8"),
@@ -112,6 +114,39 @@ def _following(todo: Words, s: Record, order: Integers) -> int:
         s.order_next += 1
     page = next_page(todo, s.cursor)
     return page if page >= 0 else next_page(todo, 0)
+
+
+@jit
+def _pass_over(
+    todo: Words, skipped: Words, log: Words, uncleared: Integers, s: Record, order: Integers
+) -> int:
+    """Move pages that are dirty again to ``skipped``, up to the pages that are looked at together.
+
+    Returns how many pages that are not dirty again lie before that: at most ``s.peek_pages``.
+    """
+    found = 0
+    place, cursor, wrapped = s.order_next, s.cursor, False
+    while found < s.peek_pages:
+        if place < order.size:
+            page = order[place]
+            place += 1
+            if todo[page >> 6] & bit_of(page) == 0:
+                continue
+        else:
+            page = next_page(todo, cursor)
+            if page < 0 or (wrapped and page >= s.cursor):
+                if wrapped:
+                    break
+                cursor, wrapped = 0, True
+                continue
+            cursor = page + 1
+        word, bit = page >> 6, bit_of(page)
+        if uncleared[page >> s.chunk_shift] == 0 and log[word] & bit != 0:
+            skipped[word] |= bit
+            todo[word] &= ~bit
+        else:
+            found += 1
+    return found
 
 
 @jit
@@ -200,13 +235,15 @@ def run_source(
         if not may_send:
             break
 
+        if s.skip_redirtied and s.peeked == 0:
+            s.peeked = _pass_over(todo, skipped, log, uncleared, s, order)
+            page = _following(todo, s, order)
+            continue
         word = page >> 6
         bit = bit_of(page)
         chunk = page >> s.chunk_shift
         tracked = uncleared[chunk] == 0
-        if s.skip_redirtied and tracked and log[word] & bit != 0:
-            skipped[word] |= bit
-        elif shift > s.most_shift:
+        if shift > s.most_shift:
             status = NEED_BUSY_PERIOD
             break
         elif stream + s.largest > s.curve_end:
@@ -281,6 +318,7 @@ def run_source(
             if not buffered:
                 ready = turn
         todo[word] &= ~bit
+        s.peeked -= s.skip_redirtied
         s.cursor = page + 1
         page = _following(todo, s, order)
     s.access = i
