@@ -24,23 +24,23 @@ def xen(
     least: Bytes = 256 * KIB,
     max_rounds: Count = 29,
     max_factor: float = 3.0,
+    batch: Count = 1024,
     balloon: Fraction = 0.0,
 ) -> None:
     """Pre-copies at a rate that follows the guest's, and leaves out what is dirty again already.
 
     Clark et al., NSDI 2005, sec. 5.3 and 5.4: rounds go through the pages in pseudo-random order
-    and pass over those in the dirty log. The first round goes at ``start_rate``, each next one at
-    the rate at which the one before was dirtied and ``rate_step``. By the ``paper``, what is left
-    is sent at ``max_rate`` once that rate exceeds ``max_rate`` or less than ``least`` is left. By
-    the ``source`` of the tools, the rate only rises, and rounds end once one at ``max_rate`` has
-    sent more than the one before. Rounds also end after ``max_rounds``, after ``max_factor`` times
-    the memory, or when one had fewer than 50 pages: in the ``shipped`` build, which has no rate
-    limit, for no other reason. ``balloon`` is the share of the free pages that a balloon has taken
+    and pass over those that the dirty log has when a ``batch`` of pages is put together. The first
+    round goes at ``start_rate``, each next one at the rate at which the one before was dirtied and
+    ``rate_step``. By the ``paper``, what is left is sent at ``max_rate`` once that rate exceeds
+    ``max_rate`` or less than ``least`` is left. By the ``source`` of the tools, the rate only
+    rises, and rounds end once one at ``max_rate`` has sent more than the one before, or one had
+    fewer than 50 pages. The ``shipped`` build has no rate limit and only the latter rule. All end
+    their rounds after ``max_rounds`` and after ``max_factor`` times the memory. ``balloon`` is the share of the free pages that a balloon has taken
     (Hines and Gopalan, VEE 2009, sec. 3.3): they are not sent.
 
-    It loses on links faster than ``max_rate``, which the rounds leave idle. Xen looks at the log
-    for 1024 pages at a time, here each page is looked up when its turn comes; and it sends pages
-    of zeros whole, here they cost a byte as everywhere.
+    It loses on links faster than ``max_rate``, which the rounds leave idle. Unlike Xen, pages of
+    zeros cost a byte here, as everywhere.
     """
     order = _scattered(migration.vm.pages)
     rate = math.inf if rules == "shipped" else start_rate
@@ -51,7 +51,7 @@ def xen(
     total = before = 0
     for _ in range(max_rounds):
         began, at_most = migration.now, rate >= max_rate
-        sent = migration.send(todo, order=order, rate=rate, skip_redirtied=True)
+        sent = migration.send(todo, order=order, rate=rate, skip_redirtied=True, peek_pages=batch)
         dirty = migration.take_dirty()
         total += sent.pages
         if total > max_factor * migration.vm.pages:
@@ -75,8 +75,8 @@ def xen(
 
 
 def _scattered(pages: int) -> npt.NDArray[np.int64]:
-    """Return all page numbers, neighbours far from one another: steps of the golden section."""
-    step = max(1, int(pages * 0.6180339887498949))
-    while math.gcd(step, pages) != 1:
-        step += 1
-    return np.arange(pages, dtype=np.int64) * step % pages
+    """Return all page numbers in a pseudo-random order: sorted by a hash (SplitMix64)."""
+    bits = np.arange(1, pages + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.argsort(bits ^ (bits >> np.uint64(31)), kind="stable").astype(np.int64)
