@@ -36,8 +36,9 @@ def xen(
     ``max_rate`` or less than ``least`` is left. By the ``source`` of the tools, the rate only
     rises, and rounds end once one at ``max_rate`` has sent more than the one before, or one had
     fewer than 50 pages. The ``shipped`` build has no rate limit and only the latter rule. All end
-    their rounds after ``max_rounds`` and after ``max_factor`` times the memory. ``balloon`` is the share of the free pages that a balloon has taken
-    (Hines and Gopalan, VEE 2009, sec. 3.3): they are not sent.
+    their rounds after ``max_rounds`` and after ``max_factor`` times the memory. ``balloon`` is the
+    share of the free pages that a balloon has taken (Hines and Gopalan, VEE 2009, sec. 3.3): they
+    are not sent.
 
     It loses on links faster than ``max_rate``, which the rounds leave idle. Unlike Xen, pages of
     zeros cost a byte here, as everywhere.
