@@ -32,7 +32,6 @@ from migsim.workload import Workload
 __all__ = ["Migration"]
 
 _MOST_CHANNELS = 1024
-_THROTTLE_SLICE = 0.01
 
 
 class Migration:
@@ -66,6 +65,7 @@ class Migration:
         self._round_open = False
         self._last_sync = 0.0
         self._dirty_rate = 0.0
+        self._throttle = 0.0
         self._switch = Switch(self.vm.pages)
 
     @property
@@ -218,7 +218,8 @@ class Migration:
         started = self._now
         place = self.guest_is
         if place != "destination":
-            self._advance(self._now + self.vm.sync_seconds)
+            wait = self.vm.sync_wait(self._throttle)
+            self._advance(self._now + self.vm.sync_seconds + wait)
         dirty = self._guest.read_log(clear=True)
         elapsed = self._now - self._last_sync
         if elapsed > 0 and place == "source":
@@ -254,7 +255,8 @@ class Migration:
             raise ValueError(f"throttle({share}): expected a share from 0 to 0.99")
         if self.guest_is != "source":
             raise RuntimeError("throttle() while the guest does not run at the source")
-        self._guest.clock.run(self._now, self.vm.speed(share, _THROTTLE_SLICE))
+        self._throttle = share
+        self._guest.clock.run(self._now, self.vm.speed(share))
         self._log("throttle", self._now, "source")
 
     def pause(self) -> None:
@@ -262,6 +264,7 @@ class Migration:
         self._calls.act()
         if self.guest_is != "source":
             raise RuntimeError("pause() while the guest does not run at the source")
+        self._throttle = 0.0
         self._guest.clock.pause(self._now)
         self._switch.replay_error = self._guest.replay_error()
         self._switch.paused_at = self._now
