@@ -106,7 +106,7 @@ def test_zero_pages_lie_where_they_are_put() -> None:
     handle = migration((), 100, SLOW, zero_fraction=0.3, zero_offset=20 * PAGE)
     zero = handle.everything - handle._guest.nonzero
     assert zero.indices().tolist() == list(range(20, 50))
-    with pytest.raises(InputError, match="zero_offset is .*, expected at most"):
+    with pytest.raises(InputError, match=r"zero_offset is .*, expected at most"):
         machine(100, zero_fraction=0.3, zero_offset=80 * PAGE)
 
 
