@@ -14,7 +14,7 @@ from migsim.errors import InputError
 from migsim.hypervisor.runs import GuestLoad, MigrationPath, RecordedRun
 from migsim.network.link import LEAST_QUEUE, SEND_LIMIT
 from migsim.simulate import Outcome, migrate
-from migsim.units import KIB, MIB
+from migsim.units import MIB
 from migsim.validate.errors import Prediction
 
 __all__ = [
@@ -38,6 +38,7 @@ RUNS = tuple(sorted((_DATA / "qemu-runs").glob("*.jsonl")))
 _FAMILIES = {"xbzrle": "XBZRLE", "auto-converge": "auto-converge", "multifd": "multifd"}
 _SEEDS = 5
 _PATIENCE = 900.0  # seconds after which a migration without a time limit counts as not converging
+PAGE = 4096
 _FILL = 64 * MIB  # random words beside the working set
 _WORKING_SET_AT = 40 * MIB  # where the guest's kernel puts the memory of the first program
 _PACKET_PAGES, _PACKET_HEADER = 128, 1344  # of multifd
@@ -56,9 +57,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         stop_seconds: the part of the downtime that does not depend on pages.
         switch_seconds: the downtime of post-copy as QEMU counts it.
         top_pages: pages at the end of memory that hold data: the guest's kernel.
-        kernel_pages: what the kernel writes without pause, and what it writes now and then.
-        kernel_compressed: the share of its pages' size that zlib or zstd make of the memory that
-            is neither working set nor fill.
+        kernel: what the guest's kernel does to those: pages, and their writes and reads per second.
         device_bytes: device state without its first vCPU's part.
     """
 
@@ -72,7 +71,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: float
     switch_seconds: float
     top_pages: int = 2900
-    kernel_pages: tuple[int, int] = (60, 80)
+    kernel: tuple[tuple[int, float, float], ...] = ((60, 1000.0, 0.0), (80, 15.0, 0.0))
     device_bytes: int = 112_000
 
 
@@ -268,11 +267,14 @@ def _version(run: RecordedRun) -> float:
 
 def _workload(load: GuestLoad, host: Host, memory: int) -> str:
     """Return the guest as parts of a mix: its program, and its kernel beside."""
-    busy, rare = host.kernel_pages
-    parts = [
-        f"uniform(rate=1000, working_set={busy * 4 * KIB}, offset=16MiB)",
-        f"uniform(rate=15, working_set={rare * 4 * KIB}, offset=17MiB)",
-    ]
+    first = memory // PAGE - host.top_pages
+    parts = []
+    for pages, writes, reads in host.kernel:
+        parts.append(
+            f"uniform(rate={writes}, read_fraction={reads / (writes + reads)}, "
+            f"working_set={pages * PAGE}, offset={first * PAGE})"
+        )
+        first += pages
     where = (
         f"working_set={load.working_set}, offset={min(_WORKING_SET_AT, memory - load.working_set)}"
     )
