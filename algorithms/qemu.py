@@ -172,7 +172,7 @@ class _Sender:
         quota = int(bandwidth * WINDOW)
         if self.channels:
             # What is in flight when the quota is used up is not taken into account.
-            return int((-(-quota // PACKET) + 0.5 * self.channels**0.5) * PACKET)
+            return int((-(-quota // PACKET) + self.channels) * PACKET)
         flush = RAW_PAGE * FLUSHED_PAGES if self.version >= 8 else 1
         return -(-quota // flush) * flush
 

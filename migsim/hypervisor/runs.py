@@ -103,6 +103,7 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
         parameters: QEMU's migration parameters: ``max-bandwidth`` in bytes per second,
             ``downtime-limit`` in milliseconds, and so on, by QEMU's names.
         postcopy_after_seconds: when post-copy was started; None for never.
+        warm_up_seconds: how long the guest had been writing before; None where nobody knows.
         time_limit_seconds: when the migration would have been cancelled; None for never.
         uses: what a model may use of all this.
         date: when it was recorded, ISO 8601.
@@ -123,11 +124,12 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     parameters: dict[str, Any] = {}  # msgspec copies it
     postcopy_after_seconds: float | None = None
+    warm_up_seconds: float | None = 5.0
     time_limit_seconds: float | None = None
     measured: Measured
     uses: tuple[str, ...] = (
         "memory", "zero_pages", "vcpus", "workload", "link", "capabilities", "parameters",
-        "postcopy_after_seconds", "time_limit_seconds",
+        "postcopy_after_seconds", "warm_up_seconds", "time_limit_seconds",
     )  # fmt: skip
     date: str | None = None
     versions: dict[str, str] = {}

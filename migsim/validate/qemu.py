@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from migsim.errors import InputError
-from migsim.hypervisor.runs import GuestLoad, MigrationPath, RecordedRun
+from migsim.hypervisor.runs import MigrationPath, RecordedRun
 from migsim.network.link import LEAST_QUEUE, SEND_LIMIT
 from migsim.simulate import Outcome, migrate
 from migsim.units import MIB
@@ -37,8 +37,8 @@ RUNS = tuple(sorted((_DATA / "qemu-runs").glob("*.jsonl")))
 
 _FAMILIES = {"xbzrle": "XBZRLE", "auto-converge": "auto-converge", "multifd": "multifd"}
 _SEEDS = 5
+_JITTER = 0.02  # seconds by which simulations differ in when they begin
 _PATIENCE = 900.0  # seconds after which a migration without a time limit counts as not converging
-PAGE = 4096
 _FILL = 64 * MIB  # random words beside the working set
 _WORKING_SET_AT = 40 * MIB  # where the guest's kernel puts the memory of the first program
 _PACKET_PAGES, _PACKET_HEADER = 128, 1344  # of multifd
@@ -56,6 +56,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
             bursts of other pages keep the destination busy, and where not.
         stop_seconds: the part of the downtime that does not depend on pages.
         switch_seconds: the downtime of post-copy as QEMU counts it.
+        command_seconds: from the end of the warm-up to the command to migrate.
         top_pages: pages at the end of memory that hold data: the guest's kernel.
         kernel: what the guest's kernel does to those: pages, and their writes and reads per second.
         device_bytes: device state without its first vCPU's part.
@@ -70,6 +71,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     preempt_fault_seconds: float
     stop_seconds: float
     switch_seconds: float
+    command_seconds: float = 0.01
     top_pages: int = 2900
     kernel: tuple[tuple[int, float, float], ...] = ((60, 1000.0, 0.0), (80, 15.0, 0.0))
     device_bytes: int = 112_000
@@ -146,7 +148,7 @@ def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
         seed=seed,
         algorithm_args=_algorithm(run),
         workload_args={
-            "parts": _workload(run.workload, host, run.memory),
+            "parts": _workload(run, host, seed),
             "content": _content(run),
             "write_bytes": run.workload.write_bytes,
             "write_pattern": "fixed",
@@ -265,27 +267,24 @@ def _version(run: RecordedRun) -> float:
     return 10.0
 
 
-def _workload(load: GuestLoad, host: Host, memory: int) -> str:
+def _workload(run: RecordedRun, host: Host, seed: int) -> str:
     """Return the guest as parts of a mix: its program, and its kernel beside."""
-    first = memory // PAGE - host.top_pages
-    parts = []
+    load = run.workload
+    place = min(_WORKING_SET_AT, run.memory - load.working_set)
+    program = f"rate={load.rate}, working_set={load.working_set}, offset={place}"
+    if load.kind == "sequential" and run.warm_up_seconds is not None:
+        begun = load.rate * (run.warm_up_seconds + host.command_seconds + seed * _JITTER)
+        program += f", start={begun * run.page_size / load.working_set % 1.0}"
+    elif load.kind == "hotcold":
+        program += f", hot_fraction={load.hot_fraction}, hot_probability={load.hot_probability}"
+    parts = [] if load.kind == "idle" else [f"{load.kind}({program})"]
+    first = run.memory // run.page_size - host.top_pages
     for pages, writes, reads in host.kernel:
         parts.append(
             f"uniform(rate={writes}, read_fraction={reads / (writes + reads)}, "
-            f"working_set={pages * PAGE}, offset={first * PAGE})"
+            f"working_set={pages * run.page_size}, offset={first * run.page_size})"
         )
         first += pages
-    where = (
-        f"working_set={load.working_set}, offset={min(_WORKING_SET_AT, memory - load.working_set)}"
-    )
-    if load.kind in {"uniform", "sequential"}:
-        parts.insert(0, f"{load.kind}(rate={load.rate}, {where})")
-    elif load.kind == "hotcold":
-        parts.insert(
-            0,
-            f"hotcold(rate={load.rate}, {where}, hot_fraction={load.hot_fraction}, "
-            f"hot_probability={load.hot_probability})",
-        )
     return " + ".join(parts)
 
 
