@@ -156,12 +156,32 @@ def _set_up_tcp(namespace: Path, link: MigrationPath) -> None:
     settings = {
         "net.ipv4.tcp_wmem": f"4096 {min(65536, link.send_buffer)} {link.send_buffer}",
         "net.ipv4.tcp_rmem": f"4096 {min(131072, link.receive_buffer)} {link.receive_buffer}",
-        "net.ipv4.tcp_congestion_control": link.congestion,
         "net.ipv4.tcp_no_metrics_save": "1",
     }
     for key, value in settings.items():
         _inside(namespace, "sysctl", "-qw", f"{key}={value}")
+    with _allowed(link.congestion):
+        _inside(namespace, "sysctl", "-qw", f"net.ipv4.tcp_congestion_control={link.congestion}")
     _inside(namespace, "ip", "link", "set", "lo", "up")
+
+
+@contextmanager
+def _allowed(congestion: str) -> Iterator[None]:
+    """Let namespaces choose a congestion control for a moment: of itself Linux allows few."""
+    folder = Path("/proc/sys/net/ipv4")
+    available = (folder / "tcp_available_congestion_control").read_text(encoding="ascii").split()
+    if congestion not in available:
+        raise InputError(f"link.congestion: got '{congestion}', this kernel has {available}")
+    path = folder / "tcp_allowed_congestion_control"
+    before = path.read_text(encoding="ascii")
+    if congestion in before.split():
+        yield
+        return
+    path.write_text(f"{before.strip()} {congestion}\n", encoding="ascii")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="ascii")
 
 
 def _wait_for_namespace(holder: subprocess.Popen[bytes]) -> Path:

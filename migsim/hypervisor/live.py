@@ -147,7 +147,7 @@ def _migrate(scenario: Scenario, qmp: Qmp, address: str) -> _Course:
             return _Course(_verdict(status, cancelled, answer), counters, throttle, switched)
         if switched is None and status == "active" and _is_due(scenario, elapsed, answer):
             qmp.command("migrate-start-postcopy")
-            switched = time.monotonic() - start
+            switched = round(time.monotonic() - start, 3)
         if cancelled is None and elapsed > scenario.time_limit_seconds:
             qmp.command("migrate_cancel")
             cancelled = elapsed
