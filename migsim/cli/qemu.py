@@ -75,7 +75,7 @@ def run(
         with screen.status(f"{chosen.name}: starts") as status, _told():
             recorded = run(
                 chosen, tools, repeat=repeat,
-                tell=lambda stage: status.update(f"{chosen.name}: {stage}"),  # noqa: B023
+                tell=lambda stage: status.update(f"{chosen.name}: {stage}"),
             )  # fmt: skip
         if output is not None:
             write_run(output, recorded)

@@ -22,7 +22,7 @@ from migsim.hypervisor.processes import end, read_tail, start, tool
 from migsim.hypervisor.runs import MigrationPath
 from migsim.units import KIB
 
-__all__ = ["Ends", "emulated", "has_netem", "queue_bytes"]
+__all__ = ["Ends", "emulated", "has_netem", "netem_commands", "queue_bytes"]
 
 _FRAMING = 14 + 24  # Ethernet's header, and its preamble, checksum and gap
 
@@ -75,7 +75,7 @@ def emulated(link: MigrationPath, relay: Path, folder: Path) -> Iterator[Ends]:
         else:
             routers = (namespace(), namespace())
             chain = (ends[0], *routers, ends[1])
-            for command in netem_commands(link, (0, 1, 2, 3)):
+            for command in netem_commands(link):
                 _inside(chain[command[0]], *_with_pids(command[1], chain))
         source, destination = (_prefix(place) for place in ends)
         yield Ends(source, destination, "10.9.0.2" if via == "relay" else "10.9.2.2", via)
@@ -85,18 +85,22 @@ def has_netem() -> bool:
     """Return whether the kernel knows netem, tried in a namespace that is gone at once."""
     script = "ip link set lo up && tc qdisc add dev lo root netem delay 1ms"
     tool("tc", "iproute2")
-    command = [tool("unshare", "util-linux"), "--net", "sh", "-c", f"PATH=$PATH:/usr/sbin:/sbin; {script}"]
+    command = [
+        tool("unshare", "util-linux"),
+        "--net",
+        "sh",
+        "-c",
+        f"PATH=$PATH:/usr/sbin:/sbin; {script}",
+    ]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def netem_commands(
-    link: MigrationPath, chain: tuple[int, int, int, int]
-) -> list[tuple[int, list[str]]]:
+def netem_commands(link: MigrationPath) -> list[tuple[int, list[str]]]:
     """Return what to run in which of four namespaces: end, router, router, end.
 
     ``{2}`` in a command stands for the process that holds namespace 2.
     """
-    a, near, far, b = chain
+    a, near, far, b = range(4)
     commands: list[tuple[int, list[str]]] = []
     for number, (left, right) in enumerate([(a, near), (near, far), (far, b)]):
         names = (f"right{number}", f"left{number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ def tool(name: str, package: str) -> str:
     return found
 
 
-def start(command: Sequence[str], errors: IO[bytes], output: int | None = None) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], errors: IO[bytes], output: int | None = None
+) -> subprocess.Popen[bytes]:
     """Return a process that the kernel kills when we die, and that Ctrl-C does not reach."""
     return subprocess.Popen(
         [tool("setpriv", "util-linux"), "--pdeathsig", "KILL", *command],
@@ -37,10 +40,8 @@ def end(process: subprocess.Popen[bytes], patience: float = 0.0) -> None:
     """Terminate a process, and kill it where that does not help in time."""
     if process.poll() is None and patience > 0:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
-        except subprocess.TimeoutExpired:
-            pass
     if process.poll() is None:
         process.kill()
     process.wait()
