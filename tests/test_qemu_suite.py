@@ -107,10 +107,13 @@ def test_the_suite_resumes(
     assert len(read_runs(output)) == 4
 
 
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (RuntimeError("x"), 1)])
-def test_a_stopped_suite_keeps_what_it_has(
+@pytest.mark.parametrize(
+    ("error", "status", "kept"),
+    [(KeyboardInterrupt(), 130, [0]), (RuntimeError("the guest died"), 1, [0, 2])],
+)
+def test_a_suite_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
-    capsys: pytest.CaptureFixture[str], error: BaseException, status: int,
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, kept: list[int],
 ) -> None:  # fmt: skip
     (tmp_path / "a.toml").write_text(SCENARIO)
     output = tmp_path / "runs.jsonl"
@@ -123,8 +126,10 @@ def test_a_stopped_suite_keeps_what_it_has(
     monkeypatch.setattr("migsim.hypervisor.suite.run", run)
     suite = ("suite", tmp_path, "--repeats", 3, "--output", output)
     assert call(monkeypatch, *map(str, suite)) == status
-    assert "Traceback" not in capsys.readouterr().err
-    assert len(read_runs(output)) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert ("a 1: failed, the guest died" in told) == (status == 1)
+    assert [run.repeat for run in read_runs(output)] == kept
 
 
 def test_run_prints_what_was_measured(

@@ -104,7 +104,7 @@ def suite(
     from rich.console import Console
 
     from migsim.hypervisor.scenario import read_scenarios
-    from migsim.hypervisor.suite import check_known, missing, run_missing
+    from migsim.hypervisor.suite import Failure, check_known, missing, run_missing
 
     check_file("--output", output)
     scenarios = read_scenarios(list(files))
@@ -120,14 +120,22 @@ def suite(
     )
     screen = Console(stderr=True, highlight=False)
     tools = _tools(kernel, program)
-    with progress.Progress(*columns, console=screen) as bar, _told():
+    failures: list[Failure] = []
+    with progress.Progress(*columns, console=screen) as bar:
         line = bar.add_task("", total=total, completed=total - len(todo), stage="")
         done = run_missing(
             todo, tools, output, collection, lambda stage: bar.update(line, stage=stage)
         )
-        for recorded in done:
+        for ended in done:
             bar.update(line, advance=1, stage="")
-            bar.console.print(_one_line(recorded), soft_wrap=True)
+            if isinstance(ended, Failure):
+                failures.append(ended)
+                told = f"{ended.name} {ended.repeat}: failed, {ended.reason}"
+                bar.console.print(told, soft_wrap=True, markup=False)
+            else:
+                bar.console.print(_one_line(ended), soft_wrap=True)
+    if failures:
+        raise SweepError(f"{len(failures)} of {len(todo)} runs failed; started again, they are run")
 
 
 def print_outcome(run: RecordedRun) -> None:

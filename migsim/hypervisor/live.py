@@ -26,6 +26,7 @@ _POLL = 0.02
 _BOOT_PATIENCE = 120.0
 _CANCEL_PATIENCE = 30.0
 _SETTLE = 1.0  # until all counters are final: QEMU reports completion a little before
+_RESUME_PATIENCE = 20.0  # what lies in buffers on a slow link arrives after the source is done
 _AFTERWARDS = 4.0  # so that the guest's log has lines from the destination
 _ENDED = {"completed", "failed", "cancelled"}
 
@@ -177,13 +178,9 @@ def _measure(source: Machine, target: Machine, course: _Course) -> Measured:
     final = source.qmp.command("query-migrate")
     final = course.counters if "ram" not in final or course.status == "cancelled" else final
     other: dict[str, Any] = {}
-    runs_on = source
+    _wait_until_running((target if course.status == "completed" else source).qmp)
     if course.status == "completed":
-        runs_on = target
         other = target.qmp.command("query-migrate")
-    state = runs_on.qmp.command("query-status")["status"]
-    if state != "running":
-        raise RuntimeError(f"the guest is '{state}' after the migration, expected it to run")
     ram, xbzrle = final["ram"], final.get("xbzrle-cache")
     stopped, resumed = source.qmp.event_time("STOP"), target.qmp.event_time("RESUME")
     waits = other.get("postcopy-vcpu-blocktime")
@@ -214,6 +211,14 @@ def _measure(source: Machine, target: Machine, course: _Course) -> Measured:
             wait / 1000 for wait in waits
         ),
     )  # fmt: skip
+
+
+def _wait_until_running(qmp: Qmp) -> None:
+    deadline = time.monotonic() + _RESUME_PATIENCE
+    while (state := qmp.command("query-status")["status"]) != "running":
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the guest is '{state}' after the migration, expected it to run")
+        time.sleep(_POLL)
 
 
 def _seconds(milliseconds: int | None) -> float | None:

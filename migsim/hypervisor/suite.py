@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from migsim.errors import InputError
 from migsim.hypervisor.live import Tools, run
 from migsim.hypervisor.runs import RecordedRun, read_runs, write_run
 from migsim.hypervisor.scenario import Scenario
 
-__all__ = ["check_known", "missing", "run_missing"]
+__all__ = ["Failure", "check_known", "missing", "run_missing"]
 
 _INPUTS = (
     "vcpus", "workload", "link", "capabilities", "parameters", "postcopy_after_seconds",
     "postcopy_after_rounds",
 )  # fmt: skip
+
+
+class Failure(NamedTuple):
+    """A run that came to nothing: a QEMU or its guest died, or the migration failed."""
+
+    name: str
+    repeat: int
+    reason: str
 
 
 def missing(
@@ -58,13 +67,18 @@ def run_missing(
     output: Path,
     collection: str,
     tell: Callable[[str], None],
-) -> Iterator[RecordedRun]:
-    """Run and append each; yield it when it is in the file."""
+) -> Iterator[RecordedRun | Failure]:
+    """Run and append each; yield it when it is in the file. One that fails stops no other."""
     for scenario, repeat in todo:
         tell(f"{scenario.name}: starts")
-        recorded = run(
-            scenario, tools_for(scenario), repeat=repeat, collection=collection,
-            tell=lambda stage, name=scenario.name: tell(f"{name}: {stage}"),  # type: ignore[misc]
-        )  # fmt: skip
+        tools = tools_for(scenario)
+        try:
+            recorded = run(
+                scenario, tools, repeat=repeat, collection=collection,
+                tell=lambda stage, name=scenario.name: tell(f"{name}: {stage}"),  # type: ignore[misc]
+            )  # fmt: skip
+        except RuntimeError as error:
+            yield Failure(scenario.name, repeat, str(error))
+            continue
         write_run(output, recorded)
         yield recorded
