@@ -13,8 +13,8 @@ from helpers import ROOT
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec_costs", "hypervisor"],
-    ["parameters"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs"],
+    ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting"],
     ["accesses", "memory", "codec_sizes"],

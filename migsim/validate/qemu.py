@@ -27,6 +27,7 @@ __all__ = [
     "predict_all",
     "reported",
     "simulate",
+    "switches",
 ]
 
 _DATA = Path(__file__).parents[1] / "data"
@@ -121,10 +122,15 @@ def predict_all(runs: Sequence[RecordedRun]) -> list[Prediction]:
     return found
 
 
+def switches(run: RecordedRun) -> bool:
+    """Whether post-copy was started at some time."""
+    return run.postcopy_after_seconds is not None or run.postcopy_after_rounds is not None
+
+
 def family(run: RecordedRun) -> str:
     """Return the kind of migration that a run is, for tables and figures."""
-    if run.postcopy_after_seconds is not None:
-        kind = "hybrid" if run.postcopy_after_seconds else "post-copy"
+    if switches(run):
+        kind = "post-copy" if run.postcopy_after_seconds == 0 else "hybrid"
         return f"{kind}, preempt" if "postcopy-preempt" in run.capabilities else kind
     for name, kind in _FAMILIES.items():
         if name in run.capabilities:
@@ -250,9 +256,10 @@ def _algorithm(run: RecordedRun) -> dict[str, Any]:
             "dirty_limit": True,
             "vcpu_dirty_limit": given.get("vcpu-dirty-limit", 1) * 1e6,
         }
-    if run.postcopy_after_seconds is not None:
+    if switches(run):
         arguments |= {
             "postcopy_after": run.postcopy_after_seconds,
+            "postcopy_rounds": run.postcopy_after_rounds,
             "postcopy_preempt": "postcopy-preempt" in on,
             "max_postcopy_bandwidth": float(given.get("max-postcopy-bandwidth", 0)),
         }
