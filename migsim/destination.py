@@ -48,6 +48,11 @@ class Push:
             between two pushes does not make the second one forget where it was.
         order: page numbers to push first, int64, before any pivot.
         preempt: demanded pages have a connection of their own.
+        window_bytes: bytes after which the push sleeps to the end of a window of time; None for
+            no such limit.
+        window: seconds of a window.
+        demand_limited: demanded pages wait for the window's end, too, unless they have a
+            connection of their own.
     """
 
     background: bool = True
@@ -55,6 +60,9 @@ class Push:
     prepaging: Prepaging | None = None
     order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     preempt: bool = True
+    window_bytes: int | None = None
+    window: float = 0.1
+    demand_limited: bool = False
 
 
 class Destination:
@@ -104,11 +112,15 @@ class Destination:
         state.half_trip = one_way
         state.request_delay = one_way + (REQUEST_BYTES + link.packet_overhead) / link.rate
         state.fault_seconds = vm.fault_seconds
+        state.catch_up = vm.catch_up
+        state.page_seconds, state.zero_page_seconds = vm.page_seconds, vm.zero_page_seconds
+        state.sender_free = state.window_began = -np.inf
         state.page_bytes = vm.page_size
         state.header_bytes = link.message_header
         state.unsent = len(self._todo)
         vcpus = self._vcpus
-        vcpus.lag, vcpus.waits_for, vcpus.since, vcpus.request = 0.0, -1, 0.0, np.inf
+        vcpus.view(np.uint8)[:] = 0
+        vcpus.waits_for, vcpus.request, vcpus.free = -1, np.inf, -np.inf
         vcpus.time = self._resumes_at
         # vCPU v makes the accesses j with j % vcpus == v, from the next one on.
         vcpus.next = guest.accesses + (np.arange(vm.vcpus) - guest.accesses) % vm.vcpus
@@ -143,7 +155,7 @@ class Destination:
     def stalled_seconds(self, now: float) -> float:
         """Return how long vCPUs have waited for pages by ``now``, averaged over the vCPUs."""
         waiting = np.where(self._vcpus.waits_for >= 0, now - self._vcpus.since, 0.0)
-        return float((self._vcpus.lag + waiting).mean())
+        return float((self._vcpus.stalled + waiting).mean())
 
     def guest_time(self, now: float) -> float:
         """Return the guest seconds by ``now``, averaged over the vCPUs."""
@@ -164,6 +176,8 @@ class Destination:
         state.background = push.background
         state.demand = push.demand
         state.preempt = push.preempt
+        state.quota = push.window_bytes or 0
+        state.window, state.demand_limited = push.window, push.demand_limited
         state.order_next = 0
         lost: ConnectionLost | None = None
         try:

@@ -44,8 +44,10 @@ class Guest:
         self.clock = Clock()
         self.window = AccessWindow(workload)
         size = vm.pages
-        zeros = round(vm.zero_fraction * size)
-        self.nonzero = Pages.range(0, size - zeros, size=size) - content.zero_pages()
+        zeros = vm.zero_bytes // vm.page_size
+        first = size - zeros if vm.zero_offset is None else vm.zero_offset // vm.page_size
+        zero = Pages.range(first, first + zeros, size=size) | content.zero_pages()
+        self.nonzero = self.everything - zero
         self.stale = self.nonzero.copy()
         self.log = Pages.none(size)
         self.taken = Pages.none(0)

@@ -65,6 +65,7 @@ class Migration:
         self._round_open = False
         self._last_sync = 0.0
         self._dirty_rate = 0.0
+        self._throttle = 0.0
         self._switch = Switch(self.vm.pages)
 
     @property
@@ -159,6 +160,7 @@ class Migration:
         until: float = math.inf,
         max_bytes: int | None = None,
         skip_redirtied: bool = False,
+        buffered: bool = False,
     ) -> Sent:
         """Send ``pages`` in ascending order; return when the last has left.
 
@@ -167,8 +169,10 @@ class Migration:
         ``start`` is the page to begin with (the order is cyclic), ``until`` a time and
         ``max_bytes`` an amount of stream bytes after which no further page starts.
         ``skip_redirtied`` leaves out pages that are in the dirty log again when their turn comes
-        (Xen's peek). Raises RuntimeError once the guest is at the destination, ValueError for pages
-        that the guest does not have, and `InputError` for a codec that has not been measured.
+        (Xen's peek). ``buffered`` goes on, and returns, as soon as the sockets have taken a page:
+        so a hypervisor's blocking writes are ahead of the link. Raises RuntimeError once the guest
+        is at the destination, ValueError for pages that the guest does not have, and `InputError`
+        for a codec that has not been measured.
         """
         self._calls.act()
         if self._destination is not None:
@@ -185,8 +189,10 @@ class Migration:
         before, zeros = self._pages_sent(), self._source.zero_pages
         place = self.guest_is
         coding = self._codings.prepared(codec, paused=place == "paused")
-        transfer = Transfer(pages, coding, start, until, max_bytes, skip_redirtied)
+        transfer = Transfer(pages, coding, start, until, max_bytes, skip_redirtied, buffered)
         begin = self._flow.begin(self._now) if pages else self._now
+        if buffered:
+            begin = self._now
         try:
             left = self._advance(self._now, transfer)
             self._codings.note_sent(codec, pages - left)
@@ -200,7 +206,8 @@ class Migration:
             )  # fmt: skip
         done = (len(pages) - len(left)) * self.vm.page_size
         share = min(1.0, size / done) if done else 1.0
-        return Sent(count, size, self._now - started, left, share)
+        next_page = self._source.next_page
+        return Sent(count, size, self._now - started, left, share, next_page)
 
     def take_dirty(self) -> Pages:
         """Return the pages written since the last call (or the start), and clear the dirty log.
@@ -212,7 +219,8 @@ class Migration:
         started = self._now
         place = self.guest_is
         if place != "destination":
-            self._advance(self._now + self.vm.sync_seconds)
+            wait = self.vm.sync_wait(self._throttle)
+            self._advance(self._now + self.vm.sync_seconds + wait)
         dirty = self._guest.read_log(clear=True)
         elapsed = self._now - self._last_sync
         if elapsed > 0 and place == "source":
@@ -239,15 +247,17 @@ class Migration:
     def throttle(self, share: float) -> None:
         """Take ``share`` of their time from the vCPUs until further notice; 0 gives it all back.
 
-        Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not run at the
-        source.
+        They run for 10 ms at a time, as under QEMU; `VirtualMachine.speed` tells what that means to
+        the workload. Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not
+        run at the source.
         """
         self._calls.act()
         if not 0 <= share <= 0.99:
             raise ValueError(f"throttle({share}): expected a share from 0 to 0.99")
         if self.guest_is != "source":
             raise RuntimeError("throttle() while the guest does not run at the source")
-        self._guest.clock.run(self._now, 1.0 - share)
+        self._throttle = share
+        self._guest.clock.run(self._now, self.vm.speed(share))
         self._log("throttle", self._now, "source")
 
     def pause(self) -> None:
@@ -255,6 +265,7 @@ class Migration:
         self._calls.act()
         if self.guest_is != "source":
             raise RuntimeError("pause() while the guest does not run at the source")
+        self._throttle = 0.0
         self._guest.clock.pause(self._now)
         self._switch.replay_error = self._guest.replay_error()
         self._switch.paused_at = self._now
@@ -303,6 +314,8 @@ class Migration:
         order: Integers | None = None,
         until: float = math.inf,
         preempt: bool = True,
+        window_bytes: int | None = None,
+        demand_limited: bool = False,
     ) -> None:
         """Send missing pages to the running guest, demanded ones first, until none is missing.
 
@@ -310,7 +323,9 @@ class Migration:
         what goes before. ``background=False`` serves demanded pages only and needs an ``until``,
         a time after which this returns in any case; ``demand=False`` only pushes. ``preempt`` gives
         demanded pages a connection of their own; without it they wait behind what the sockets
-        hold. Raises RuntimeError before `resume` and ValueError for a wrong combination.
+        hold. After ``window_bytes`` in a window of 100 ms the push sleeps to the window's end, and
+        with ``demand_limited`` so do demanded pages without a connection of their own. Raises
+        RuntimeError before `resume` and ValueError for a wrong combination.
         """
         self._calls.act()
         if self._destination is None:
@@ -319,7 +334,10 @@ class Migration:
             raise ValueError("push(background=False) needs demand and an until: it may never end")
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
         before, zeros = self._pages_sent(), self._destination.zero_pages
-        chosen = Push(background, demand, prepaging, preempt=preempt)
+        chosen = Push(
+            background, demand, prepaging, preempt=preempt,
+            window_bytes=window_bytes, demand_limited=demand_limited,
+        )  # fmt: skip
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
             if order.size and not 0 <= order.min() <= order.max() < self.vm.pages:

@@ -41,6 +41,7 @@ class Transfer:
         stop_at: no page starts then or later.
         max_bytes: no page starts once so many stream bytes have left.
         skip_redirtied: leave out pages that are in the dirty log again when their turn comes.
+        buffered: the sender goes on once the sockets have taken a page, not once it has left.
     """
 
     pages: Pages
@@ -49,6 +50,7 @@ class Transfer:
     stop_at: float = math.inf
     max_bytes: int | None = None
     skip_redirtied: bool = False
+    buffered: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Sent:
         seconds: how long it took.
         left: the pages not sent: those after a limit, and those skipped as dirty again.
         share: stream bytes for each byte of the pages that were to be sent, at most 1.
+        next_page: the page behind the last one sent, where a cyclic scan goes on.
     """
 
     pages: int
@@ -68,6 +71,7 @@ class Sent:
     seconds: float
     left: Pages
     share: float
+    next_page: int
 
 
 class Source:
@@ -76,12 +80,14 @@ class Source:
     Attributes:
         sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
         zero_pages: pages sent as zero pages.
+        next_page: the page behind the last one sent.
     """
 
     def __init__(self, guest: Guest, sent_by_kind: Integers) -> None:
         self._guest = guest
         self.sent_by_kind = sent_by_kind
         self.zero_pages = 0
+        self.next_page = 0
         self._states: Record = np.recarray(1, dtype=SOURCE_STATE)
         self._states.view(np.uint8)[:] = 0
 
@@ -154,17 +160,21 @@ class Source:
         left = todo | skipped if transfer.skip_redirtied else todo
         if transfer.pages:
             guest.owed -= transfer.pages - left
+        self.next_page = int(state.cursor)
+        reached = float(state.turn) if transfer.pages else hold
         waiting = coding.flush()
         if waiting:  # the last pages, whose packet was not filled
             self.sent_by_kind[kind, 1] += waiting
-            hold = max(hold, flow.transmit(flow.ready, waiting))
+            ready = flow.transmit(flow.ready, waiting)
+            hold = max(hold, reached if transfer.buffered else ready)
             return left, self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), hold)[1]
-        return left, max(float(state.ready), hold)
+        return left, max(reached, hold)
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]
         state.stream, state.segment, state.shift = flow.stream, flow.segment, flow.shift
         state.curve_end = flow.curve.end
+        state.behind = 0
 
     def _store(self, flow: Flow) -> None:
         state = self._states[0]
@@ -182,6 +192,10 @@ class Source:
         state.access = guest.accesses - guest.window.first
         self._load(flow)
         state.ready = flow.ready if transfer.pages else hold
+        state.turn = state.ready if not transfer.pages or not transfer.buffered else hold
+        state.buffered = state.begins = transfer.buffered
+        state.round_trip = flow.link.rtt
+        state.page_seconds, state.zero_page_seconds = vm.page_seconds, vm.zero_page_seconds
         state.most_shift = flow.most_shift
         state.hold = hold
         state.stop_at = transfer.stop_at

@@ -13,7 +13,7 @@ import numpy as np
 
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, next_page, previous_page
-from migsim._kernels.curve import departure, segment_of
+from migsim._kernels.curve import departure, earlier_segment, segment_of, sockets_take
 from migsim._kernels.encoding import Memory, change_bytes, note_change
 from migsim._kernels.source import (
     DONE,
@@ -61,6 +61,16 @@ DESTINATION_STATE = np.dtype(
         ("half_trip", "f8"),  # propagation delay, one way
         ("request_delay", "f8"),  # from a fault to the request's arrival at the source
         ("fault_seconds", "f8"),  # CPU time of a fault: trap, place the page, wake the vCPU
+        ("catch_up", "f8"),  # seconds of work that a vCPU makes up for after a fault
+        # the sending thread, and its rate limit: a quota of bytes for each window of time
+        ("sender_free", "f8"),  # when it is done with the page before
+        ("page_seconds", "f8"),
+        ("zero_page_seconds", "f8"),
+        ("quota", "i8"),  # bytes of a window after which it sleeps to the window's end; 0: none
+        ("window", "f8"),  # seconds
+        ("window_began", "f8"),
+        ("window_bytes", "i8"),
+        ("demand_limited", "i8"),  # demanded pages wait for the window's end, too
         ("page_bytes", "i8"),
         ("header_bytes", "i8"),
         # what is to be done
@@ -92,6 +102,9 @@ VCPU = np.dtype(
         ("next", "i8"),  # number of its next access
         ("time", "f8"),  # and when it comes, unless the vCPU blocks
         ("lag", "f8"),
+        ("due", "f8"),  # when its next access was to come
+        ("free", "f8"),  # when it was last woken up
+        ("stalled", "f8"),  # how long it has waited for pages
         ("waits_for", "i8"),  # the missing page that blocks it, or -1
         ("since", "f8"),
         ("request", "f8"),  # when its request reaches the source; infinite without one
@@ -133,7 +146,8 @@ def _skip_hits(
         index = v.next - s.buffer_first
         if index >= pages.size:
             return False
-        v.time = s.anchor_real + (times[index] - s.anchor_guest) + v.lag
+        v.due = s.anchor_real + (times[index] - s.anchor_guest) + v.lag
+        v.time = max(v.due, v.free)
         if v.time >= horizon:
             return True
         page = pages[index]
@@ -169,8 +183,12 @@ def _land_page(
             waited = at + s.fault_seconds - v.since
             latency[s.latencies] = waited
             s.latencies += 1
-            v.lag += waited
+            v.stalled += waited
             v.time += waited
+            if v.time - v.due <= s.catch_up:
+                v.free = v.time
+            else:
+                v.lag += v.time - v.due
             v.waits_for = -1
             v.request = np.inf
 
@@ -313,9 +331,7 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
 def _left_at(s: Record, position: int, curve: Record) -> float:
     """Return when an earlier byte of this busy period has left."""
     position = max(0, position)
-    while s.queue_segment > 0 and curve[s.queue_segment].bytes >= position:
-        s.queue_segment -= 1
-    s.queue_segment = segment_of(position, s.queue_segment, curve)
+    s.queue_segment = earlier_segment(position, s.queue_segment, curve)
     return departure(position, s.queue_segment, curve) + s.shift
 
 
@@ -331,13 +347,24 @@ def _decision_time(s: Record, curve: Record) -> float:
     queue = curve[s.segment].queue
     if queue > 0:
         at = min(at, _left_at(s, s.stream - queue, curve))
-    backlog = 0 if s.preempt else curve[s.segment].backlog
-    if backlog > 0:
-        freed = _left_at(s, s.stream - backlog, curve)
-        if s.stream > backlog:
-            freed += s.round_trip
+    if not s.preempt and curve[s.segment].backlog > 0:
+        freed, s.queue_segment = sockets_take(
+            s.stream, s.segment, s.queue_segment, s.shift, s.round_trip, curve
+        )
         at = min(at, freed)
     return min(s.ready, max(at, s.busy_since))
+
+
+@jit
+def _pace(s: Record, decision: float, size: int, seconds: float) -> None:
+    """Keep the sending thread busy with a page, and let it sleep once a window's quota is used."""
+    if decision >= s.window_began + s.window:
+        s.window_began, s.window_bytes = decision, 0
+    s.sender_free = decision + seconds
+    s.window_bytes += size
+    if s.quota > 0 and s.window_bytes >= s.quota:
+        s.sender_free = max(s.sender_free, s.window_began + s.window)
+        s.window_began, s.window_bytes = s.sender_free, 0
 
 
 @jit
@@ -345,6 +372,7 @@ def _transmit(
     s: Record,
     page: int,
     kind: int,
+    decision: float,
     nonzero: Words,
     sent: Words,
     todo: Words,
@@ -356,12 +384,16 @@ def _transmit(
     """Put a page on the link."""
     word = page >> 6
     bit = bit_of(page)
-    if kind != FAULTED and sent[word] & bit != 0:
-        kind = RESENT
     content = s.page_bytes
+    seconds = s.page_seconds
     if nonzero[word] & bit == 0:
         content = 1
+        seconds = s.zero_page_seconds
         s.zero_pages += 1
+    if kind != FAULTED or not s.preempt:  # otherwise a thread of its own sends it
+        _pace(s, decision, content + s.header_bytes, seconds)
+    if kind != FAULTED and sent[word] & bit != 0:
+        kind = RESENT
     sent_by_kind[kind, 0] += 1
     sent_by_kind[kind, 1] += content
     sent[word] |= bit
@@ -370,6 +402,9 @@ def _transmit(
     s.stream += content + s.header_bytes
     s.segment = segment_of(s.stream, s.segment, curve)
     left = departure(s.stream, s.segment, curve) + s.shift
+    if left < decision + seconds:  # the thread is slower than the link
+        s.shift += decision + seconds - left
+        left = decision + seconds
     s.ready = max(s.ready, left)
     tail = (s.flight_head + s.flight_count) % flight_page.size
     flight_page[tail] = page
@@ -411,7 +446,10 @@ def run_destination(
             return NEED_FLIGHT_ROOM
         pushing = s.background and s.unsent > 0
         waiting = _oldest_request(s, vcpus, todo)
-        decision = _decision_time(s, curve)
+        link_at = _decision_time(s, curve)
+        sender_at = max(link_at, s.sender_free)
+        demand_at = sender_at if s.demand_limited and not s.preempt else link_at
+        decision = sender_at
         if s.down:
             return _events(
                 s, vcpus, s.until, False, pages, times, changes,
@@ -430,7 +468,18 @@ def run_destination(
             if status != DONE or waiting < 0:
                 return status
         if not pushing:
-            decision = max(decision, vcpus[waiting].request)
+            decision = max(demand_at, vcpus[waiting].request)
+        elif demand_at < sender_at:  # the sender is busy or asleep, but not for a demanded page
+            if waiting < 0:
+                status = _events(
+                    s, vcpus, min(sender_at - s.request_delay, s.until), True, pages, times,
+                    changes, memory, nonzero, todo, missing, flight_page, flight_at, latency,
+                )  # fmt: skip
+                if status != DONE:
+                    return status
+                waiting = _oldest_request(s, vcpus, todo)
+            if waiting >= 0:
+                decision = min(decision, max(demand_at, vcpus[waiting].request))
         if decision >= s.until:
             return _events(
                 s, vcpus, s.until, False, pages, times, changes,
@@ -465,6 +514,6 @@ def run_destination(
             s.busy_since = decision
         s.now = max(s.now, decision)
         _transmit(
-            s, page, kind, nonzero, sent, todo, flight_page, flight_at,
+            s, page, kind, decision, nonzero, sent, todo, flight_page, flight_at,
             curve, sent_by_kind,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from migsim._jit import jit
 from migsim._kernels.bits import bit_of, clear_marked, next_page
 from migsim._kernels.content import is_zero
-from migsim._kernels.curve import departure, segment_of
+from migsim._kernels.curve import departure, segment_of, sockets_take
 from migsim._kernels.encoding import (
     DELTA,
     RAW,
@@ -71,6 +71,14 @@ SOURCE_STATE = np.dtype(
         ("most_shift", "f8"),  # from which on the curve has to be drawn anew
         ("ready", "f8"),
         ("curve_end", "i8"),  # the byte up to which the curve is known
+        # the sender: a blocking write takes a page once the sockets have room for it
+        ("buffered", "i8"),  # whether it goes on then, or only once the page has left
+        ("begins", "i8"),  # it has not asked for room yet
+        ("turn", "f8"),  # when it comes to the next page
+        ("behind", "i8"),  # the segment of the byte whose acknowledgement makes room
+        ("round_trip", "f8"),
+        ("page_seconds", "f8"),  # its CPU time for a page that is sent as it is,
+        ("zero_page_seconds", "f8"),  # and for a zero page
         # what is to be done
         ("hold", "f8"),  # the guest runs at least until then
         ("stop_at", "f8"),  # no page starts then or later
@@ -131,17 +139,23 @@ def run_source(
     lag = s.lag
     first_write_lag = s.first_write_lag
     anchor_real, anchor_guest, stretch = s.anchor_real, s.anchor_guest, s.stretch
+    buffered = s.buffered != 0
     ready = s.ready
+    turn = s.turn if buffered else ready
     stream = s.stream
     segment = s.segment
     shift = s.shift
     page = next_page(todo, s.cursor)
     if page < 0:
         page = next_page(todo, 0)
+    if s.begins and page >= 0:
+        room, s.behind = sockets_take(stream, segment, s.behind, shift, s.round_trip, curve)
+        turn = max(turn, min(ready, room))
+    s.begins = 0
     status = DONE
     while True:
-        may_send = page >= 0 and ready < s.stop_at and stream < s.stop_bytes
-        boundary = ready if may_send else max(ready, s.hold)
+        may_send = page >= 0 and turn < s.stop_at and stream < s.stop_bytes
+        boundary = turn if may_send else max(turn, s.hold)
         if s.running:
             while i < n:
                 if anchor_real + (times[i] - anchor_guest) * stretch + lag >= boundary:
@@ -204,18 +218,19 @@ def run_source(
             if zero:
                 content = 1
                 s.zero_pages += 1
-                seconds = c.zero_seconds / c.threads
+                seconds = c.zero_seconds / c.threads + s.zero_page_seconds
                 c.cpu_seconds += c.zero_seconds
                 if not asks and coder.cached.size > 0 and not find_cached(coder, page):
                     cache_page(coder, page)
             elif asks:
                 content = s.encoded
-                seconds = c.page_seconds
+                seconds = c.page_seconds + s.page_seconds
             elif c.method != RAW:
                 content = encoded_size(memory, coder, page)
-                seconds = c.page_seconds
+                seconds = c.page_seconds + s.page_seconds
             else:
                 content = s.page_bytes
+                seconds = s.page_seconds
             s.encoded = NOT_ENCODED
             if has_bytes and (zero or not asks):
                 memory.there[page] = memory.here[page]
@@ -223,10 +238,12 @@ def run_source(
                 memory.written[page] = 0
                 memory.runs[page] = 0
             stale[word] &= ~bit
-            if seconds > 0.0:
+            if buffered:
+                s.encoder_free = turn + seconds
+            elif seconds > 0.0:
                 s.encoder_free = max(s.encoder_free, ready - s.encoder_lead) + seconds
             if content == SAME:
-                ready = max(ready, s.encoder_free)
+                turn = max(turn, s.encoder_free)
             else:
                 sent_by_kind[kind, 0] += 1
                 sent_by_kind[kind, 1] += content
@@ -238,6 +255,14 @@ def run_source(
                     shift += s.encoder_free - left
                     left = s.encoder_free
                 ready = left
+                turn = left
+                if buffered:
+                    room, s.behind = sockets_take(
+                        stream, segment, s.behind, shift, s.round_trip, curve
+                    )
+                    turn = max(s.encoder_free, min(left, room))
+            if not buffered:
+                ready = turn
         todo[word] &= ~bit
         s.cursor = page + 1
         page = next_page(todo, page + 1)
@@ -246,6 +271,7 @@ def run_source(
     s.access = i
     s.lag = lag
     s.ready = ready
+    s.turn = turn
     s.stream = stream
     s.segment = segment
     s.shift = shift
