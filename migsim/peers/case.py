@@ -134,7 +134,7 @@ def _goodput(path: MigrationPath) -> float:
 
 def linear_case(
     memory: int, dirty_rate: float, rate: float, *, working_set: float | None = None,
-    downtime_limit: float = 0.3, rtt: float = 0.0, page_size: int = 4096,
+    downtime_limit: float = 0.3, rtt: float = 0.0, limit: float = math.inf, page_size: int = 4096,
 ) -> Case:  # fmt: skip
     """Return a guest that dirties ``dirty_rate`` bytes per second in order, over a plain link.
 
@@ -147,6 +147,7 @@ def linear_case(
         working_set=most,
         dirty_rate=dirty_rate,
         dirtied=lambda seconds: min(dirty_rate * seconds, most) / page_size,
+        limit=limit,
         link=rate,
         goodput=rate,
         rtt=rtt,

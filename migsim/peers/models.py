@@ -37,9 +37,7 @@ def akoush_least(case: Case) -> Forecast:
     All memory once, the guest stopped for no page. Their overheads are those of a Xen host and are
     left out. Xen stops a guest that does not converge, so that it always ends.
     """
-    return Forecast(
-        seconds=case.memory / case.rate, downtime=0.0, sent=case.memory, converged=True
-    )
+    return Forecast(seconds=case.memory / case.rate, downtime=0.0, sent=case.memory, converged=True)
 
 
 def akoush_most(case: Case) -> Forecast:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from migsim.peers.case import Case, Forecast
 
-__all__ = ["LevelOne", "simgrid"]
+__all__ = ["Lv08", "simgrid"]
 
 _LATENCY_FACTOR = 13.01
 _BANDWIDTH_FACTOR = 0.97
@@ -17,7 +17,7 @@ _TIME_LIMIT = 1e7  # seconds, after which it aborts
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelOne:
+class Lv08:
     """The network model LV08 of one flow over one link.
 
     Attributes:
@@ -37,21 +37,19 @@ class LevelOne:
     def rate(self) -> float:
         """Bytes per second of a long flow.
 
-        >>> LevelOne(bandwidth=125e6).rate, round(LevelOne(bandwidth=125e6, shared=True).rate)
+        >>> Lv08(bandwidth=125e6).rate, round(Lv08(bandwidth=125e6, shared=True).rate)
         (121250000.0, 115476190)
         """
         window = _WINDOW / (2.0 * self.latency) if self.latency else math.inf
-        link = _BANDWIDTH_FACTOR * self.bandwidth / (1.05 if self.shared else 1.0)
-        return min(link, window, self.speed)
+        link = self.bandwidth / (1.05 if self.shared else 1.0)
+        return min(_BANDWIDTH_FACTOR * min(link, window), self.speed)
 
     def seconds(self, size: float) -> float:
         """Return how long a message takes."""
         return _LATENCY_FACTOR * self.latency + size / self.rate
 
 
-def simgrid(
-    case: Case, *, max_downtime: float = _MAX_DOWNTIME, shared: bool = False
-) -> Forecast:
+def simgrid(case: Case, *, max_downtime: float = _MAX_DOWNTIME, shared: bool = False) -> Forecast:
     """SimGrid, simgrid/simgrid 3.32, src/plugins/vm/VmLiveMigration.cpp.
 
     One message of all memory, then of what was dirtied during the last message: a constant rate up
@@ -59,12 +57,7 @@ def simgrid(
     last message's mean rate; a last message of no bytes says that it runs. SimGrid knows no other
     limit than 30 ms, whatever the hypervisor's. Whether it converges in 10^7 s is all it asks.
     """
-    network = LevelOne(
-        bandwidth=min(case.link, case.limit / _BANDWIDTH_FACTOR),
-        latency=case.rtt / 2.0,
-        speed=case.limit,
-        shared=shared,
-    )
+    network = Lv08(bandwidth=case.link, latency=case.rtt / 2.0, speed=case.limit, shared=shared)
     size, seconds, sent, rounds = case.memory, 0.0, 0, 0
     while True:
         took = network.seconds(size)
