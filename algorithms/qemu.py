@@ -50,9 +50,10 @@ def qemu(
     max_postcopy_bandwidth: ByteRate = 0.0,
     cancel_after: Seconds | None = None,
 ) -> None:
-    """Migrates as QEMU's migration thread does, by the rules of `version` 7.2 to 10.
+    """Migrates as QEMU's migration thread does, by the rules of ``version`` 7.2 to 10.
 
-    Written from what QEMU 7.2 and 10 do (migration.c, ram.c), not from a paper. In each window of
+    Written from what QEMU 7.2 (2022) and 10.0 (2025) do (migration.c, ram.c) and from traces of the
+    latter, not from a paper. In each window of
     100 ms a tenth of ``max_bandwidth`` leaves as fast as link and processor allow; then the thread
     sleeps. Pages go in cyclic order; the cursor outlives the readings of the log, which come as
     soon as the rest is below the threshold: the bandwidth of the last window, or
@@ -62,8 +63,8 @@ def qemu(
     over; ``max_postcopy_bandwidth`` 0 is unlimited. From 8.0 on, a demanded page that has no
     connection of its own (``postcopy_preempt``) waits for the next window like all others.
 
-    It loses where a downtime limit below what the link does in a round trip of the guest's working
-    set is set: there is no limit of rounds, so that it goes on until ``cancel_after``.
+    It loses where the guest dirties more in a round than ``downtime_limit`` lets it leave over:
+    there is no limit of rounds, so that it goes on until ``cancel_after``.
     """
     if multifd and (xbzrle or postcopy_preempt):
         raise InputError("algorithm 'qemu': multifd goes with neither xbzrle nor postcopy_preempt")

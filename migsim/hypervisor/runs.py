@@ -75,17 +75,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     status: str
-    total_seconds: float
+    total_seconds: float = 0.0
     downtime_seconds: float | None = None
     setup_seconds: float = 0.0
-    transferred_bytes: int
+    transferred_bytes: int = 0
     precopy_bytes: int = 0
     downtime_bytes: int = 0
     postcopy_bytes: int = 0
     normal_pages: int | None = None
     dirty_syncs: int | None = None
     postcopy_requests: int | None = None
-    xbzrle: dict[str, int] | None = None
+    xbzrle: dict[str, float] | None = None
     throttle_percent: int | None = None
 
 

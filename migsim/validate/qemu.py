@@ -14,7 +14,7 @@ from migsim.errors import InputError
 from migsim.hypervisor.runs import GuestLoad, MigrationPath, RecordedRun
 from migsim.network.link import LEAST_QUEUE, SEND_LIMIT
 from migsim.simulate import Outcome, migrate
-from migsim.units import KIB, MIB
+from migsim.units import MIB
 from migsim.validate.errors import Prediction
 
 __all__ = [
@@ -38,6 +38,7 @@ RUNS = tuple(sorted((_DATA / "qemu-runs").glob("*.jsonl")))
 _FAMILIES = {"xbzrle": "XBZRLE", "auto-converge": "auto-converge", "multifd": "multifd"}
 _SEEDS = 5
 _PATIENCE = 900.0  # seconds after which a migration without a time limit counts as not converging
+PAGE = 4096
 _FILL = 64 * MIB  # random words beside the working set
 _WORKING_SET_AT = 40 * MIB  # where the guest's kernel puts the memory of the first program
 _PACKET_PAGES, _PACKET_HEADER = 128, 1344  # of multifd
@@ -51,14 +52,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         page_seconds, zero_page_seconds: the migration thread's CPU time for a page.
         loopback_rate: bytes per second that a destination on the same machine takes in.
         write_seconds: the guest's CPU time for each byte that a write changes.
-        fault_seconds, preempt_fault_seconds: what a demanded page takes beside the network, behind
-            other pages and on a connection of its own.
+        fault_seconds, preempt_fault_seconds: what a demanded page takes beside the network, where
+            bursts of other pages keep the destination busy, and where not.
         stop_seconds: the part of the downtime that does not depend on pages.
         switch_seconds: the downtime of post-copy as QEMU counts it.
         top_pages: pages at the end of memory that hold data: the guest's kernel.
-        kernel_pages: what the kernel writes without pause, and what it writes now and then.
-        kernel_compressed: the share of its pages' size that zlib or zstd make of the memory that
-            is neither working set nor fill.
+        kernel: what the guest's kernel does to those: pages, and their writes and reads per second.
         device_bytes: device state without its first vCPU's part.
     """
 
@@ -72,7 +71,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: float
     switch_seconds: float
     top_pages: int = 2900
-    kernel_pages: tuple[int, int] = (60, 80)
+    kernel: tuple[tuple[int, float, float], ...] = ((60, 1000.0, 0.0), (80, 15.0, 0.0))
     device_bytes: int = 112_000
 
 
@@ -137,6 +136,8 @@ def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
     accelerated = "kvm" in run.hypervisor
     top = min(host.top_pages, pages - run.zero_pages)
     preempt = "postcopy-preempt" in run.capabilities
+    # What comes in bursts keeps the destination's processors from the guest.
+    crowded = run.link.kind == "loopback" and not preempt
     return migrate(
         "qemu",
         "mix",
@@ -163,7 +164,7 @@ def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
             "sync_seconds_per_gib": 200e-6,
             "page_seconds": host.page_seconds,
             "zero_page_seconds": host.zero_page_seconds,
-            "fault_seconds": host.preempt_fault_seconds if preempt else host.fault_seconds,
+            "fault_seconds": host.fault_seconds if crowded else host.preempt_fault_seconds,
             "load": min(
                 1.0, run.workload.rate * run.workload.write_bytes * host.write_seconds / run.vcpus
             ),
@@ -266,11 +267,14 @@ def _version(run: RecordedRun) -> float:
 
 def _workload(load: GuestLoad, host: Host, memory: int) -> str:
     """Return the guest as parts of a mix: its program, and its kernel beside."""
-    busy, rare = host.kernel_pages
-    parts = [
-        f"uniform(rate=1000, working_set={busy * 4 * KIB}, offset=16MiB)",
-        f"uniform(rate=15, working_set={rare * 4 * KIB}, offset=17MiB)",
-    ]
+    first = memory // PAGE - host.top_pages
+    parts = []
+    for pages, writes, reads in host.kernel:
+        parts.append(
+            f"uniform(rate={writes}, read_fraction={reads / (writes + reads)}, "
+            f"working_set={pages * PAGE}, offset={first * PAGE})"
+        )
+        first += pages
     where = (
         f"working_set={load.working_set}, offset={min(_WORKING_SET_AT, memory - load.working_set)}"
     )
