@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers import ROOT
 
+from migsim.errors import InputError
 from migsim.hypervisor.runs import GuestLoad, Measured, MigrationPath, RecordedRun
 from migsim.peers.case import Case, Forecast, case_of, dirtied_pages, linear_case
 from migsim.peers.gudkov import gudkov, iterate
@@ -211,3 +212,32 @@ def test_what_else_is_told() -> None:
     assert case_of(run(workload=GuestLoad(kind="idle"))).working_set == 0
     used = case_of(run(), used_memory=True)
     assert (used.memory, used.zero_pages) == (GIB - 1000 * 4096, 0)
+    all_zero = case_of(run(zero_pages=GIB), used_memory=True)  # some were counted twice
+    assert all_zero.memory == 4096
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameters": {"max-bandwidth": "fast"}}, "run 'run': parameter max-bandwidth is 'fast'"),
+        ({"parameters": {"downtime-limit": -1}}, "parameter downtime-limit is -1, expected"),
+        ({"memory": 0}, "memory is 0"),
+        ({"link": MigrationPath(kind="emulated")}, "rate is 0"),
+    ],
+)
+def test_runs_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        case_of(run(**changes))
+
+
+def test_no_downtime_at_all() -> None:
+    """Nothing converges then but a guest that writes nothing; and no rule is caught in a loop."""
+    rules = [liu, gudkov, simgrid, dissect_cf, cloudsim_mig, camig]
+    for rule in rules:
+        assert rule(gigabit(0.0, downtime_limit=0.0)).converged
+    assert not liu(gigabit(100e6, downtime_limit=0.0)).converged
+
+
+@pytest.mark.parametrize("rule", [liu, gudkov, simgrid])
+def test_a_guest_that_dirties_more_than_is_sent(rule: Callable[[Case], Forecast]) -> None:
+    assert rule(gigabit(200e6)) == Forecast(converged=False)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from migsim.errors import InputError
 from migsim.hypervisor.runs import GuestLoad, MigrationPath, RecordedRun
 from migsim.network.link import Link
 
@@ -104,26 +105,37 @@ def case_of(run: RecordedRun, *, used_memory: bool = False) -> Case:
     """Return what a peer is told of a recorded run: inputs only, nothing of what was measured.
 
     ``used_memory`` tells the memory that holds data as if it were all, which a user of a model
-    without zero pages could do.
+    without zero pages could do. Raises `InputError` where a run makes no sense.
     """
+    if run.memory < run.page_size:
+        raise InputError(f"run '{run.name}': memory is {run.memory}, expected at least a page")
     dirtied = dirtied_pages(run.workload, run.page_size)
-    limit = float(run.parameters.get("max-bandwidth", _MAX_BANDWIDTH)) or math.inf
-    zero_bytes = run.zero_pages * run.page_size
     idle = run.workload.kind == "idle" or run.workload.rate == 0
+    # QEMU counts a page of zeros whenever it sends one; most are sent once.
+    zero_pages = min(run.zero_pages, run.memory // run.page_size - 1)
     return Case(
-        memory=run.memory - zero_bytes if used_memory else run.memory,
+        memory=run.memory - zero_pages * run.page_size if used_memory else run.memory,
         page_size=run.page_size,
-        zero_pages=0 if used_memory else run.zero_pages,
+        zero_pages=0 if used_memory else zero_pages,
         working_set=0.0 if idle else run.workload.working_set,
         dirty_rate=dirtied(_RATE_PERIOD) * run.page_size / _RATE_PERIOD,
         dirtied=dirtied,
-        limit=limit,
+        limit=_parameter(run, "max-bandwidth", _MAX_BANDWIDTH) or math.inf,
         link=run.link.rate / 8 if run.link.kind == "emulated" else math.inf,
         goodput=_goodput(run.link),
         rtt=run.link.rtt,
-        downtime_limit=float(run.parameters.get("downtime-limit", _DOWNTIME_LIMIT)) / 1e3,
+        downtime_limit=_parameter(run, "downtime-limit", _DOWNTIME_LIMIT) / 1e3,
         postcopy=run.postcopy_after_seconds is not None,
     )
+
+
+def _parameter(run: RecordedRun, name: str, default: float) -> float:
+    value = run.parameters.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InputError(
+            f"run '{run.name}': parameter {name} is {value!r}, expected a number from 0 on"
+        )
+    return float(value)
 
 
 def _goodput(path: MigrationPath) -> float:

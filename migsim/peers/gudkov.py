@@ -59,7 +59,10 @@ def iterate(
         if took <= max_downtime:
             break
         rounds += 1
-        normal, empty = _on_lines(periods, dirtied, took, most), 0.0
+        dirty = _on_lines(periods, dirtied, took, most)
+        if rounds > 1 and dirty >= normal:  # rounds that do not shrink never fit
+            return Forecast(converged=False)
+        normal, empty = dirty, 0.0
     return Forecast(seconds=seconds, downtime=took, sent=sent, rounds=rounds, converged=True)
 
 

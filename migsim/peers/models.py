@@ -17,9 +17,9 @@ def liu(case: Case, *, resume_seconds: float = 0.0) -> Forecast:
     ``resume_seconds``, a constant of the host. No page is dirtied twice, no working set ends that.
     """
     ratio = case.dirty_rate / case.rate
-    if ratio >= 1.0:
-        return Forecast(converged=False)
     share = case.rate * case.downtime_limit / case.memory  # of memory that fits the downtime
+    if ratio >= 1.0 or (share == 0.0 and ratio > 0.0):
+        return Forecast(converged=False)
     last = 1 if ratio == 0.0 or share >= 1.0 else math.ceil(math.log(share) / math.log(ratio))
     sent = case.memory * (1.0 - ratio ** (last + 1)) / (1.0 - ratio)
     return Forecast(
