@@ -16,7 +16,7 @@ LAYERS = [
     ["_kernels", "units", "pages", "timeline", "codec_costs"],
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
-    ["content", "encoders", "registry", "plotting"],
+    ["content", "encoders", "registry", "plotting", "peers"],
     ["accesses", "memory", "codec_sizes"],
     ["guest", "build", "trace", "calibration"],
     ["coding"],
