@@ -105,6 +105,12 @@ class Migration:
         return self._lacking()
 
     @property
+    def free(self) -> Pages:
+        """The pages that hold only zeros now: what a balloon in the guest could take from it."""
+        self._calls.look()
+        return self._guest.everything - self._guest.nonzero
+
+    @property
     def bandwidth(self) -> float:
         """Measured stream bytes per second of the last 100 ms or more of sending; 0 before."""
         self._calls.look()
@@ -161,6 +167,8 @@ class Migration:
         max_bytes: int | None = None,
         skip_redirtied: bool = False,
         buffered: bool = False,
+        order: Integers | None = None,
+        rate: float = math.inf,
     ) -> Sent:
         """Send ``pages`` in ascending order; return when the last has left.
 
@@ -170,9 +178,11 @@ class Migration:
         ``max_bytes`` an amount of stream bytes after which no further page starts.
         ``skip_redirtied`` leaves out pages that are in the dirty log again when their turn comes
         (Xen's peek). ``buffered`` goes on, and returns, as soon as the sockets have taken a page:
-        so a hypervisor's blocking writes are ahead of the link. Raises RuntimeError once the guest
-        is at the destination, ValueError for pages that the guest does not have, and `InputError`
-        for a codec that has not been measured.
+        so a hypervisor's blocking writes are ahead of the link. ``order`` (int64 page numbers)
+        tells which go first, ``rate`` the stream bytes per second that leave at most, without
+        bursts (not together with ``buffered``). Raises RuntimeError once the guest is at the destination,
+        ValueError for pages that the guest does not have and for a wrong combination, and
+        `InputError` for a codec that has not been measured.
         """
         self._calls.act()
         if self._destination is not None:
@@ -182,6 +192,8 @@ class Migration:
                 f"send() of pages of {pages.size} from page {start}: "
                 f"the guest has {self.vm.pages} pages"
             )
+        if not rate > 0 or (buffered and not math.isinf(rate)):
+            raise ValueError(f"send(rate={rate}): expected more than 0, and not buffered")
         if self.guest_is == "source" and not self._round_open:
             self._round += 1
             self._round_open = True
@@ -189,7 +201,10 @@ class Migration:
         before, zeros = self._pages_sent(), self._source.zero_pages
         place = self.guest_is
         coding = self._codings.prepared(codec, paused=place == "paused")
-        transfer = Transfer(pages, coding, start, until, max_bytes, skip_redirtied, buffered)
+        transfer = Transfer(
+            pages, coding, start, until, max_bytes, skip_redirtied, buffered,
+            self._checked_order(order), rate,
+        )  # fmt: skip
         begin = self._flow.begin(self._now) if pages else self._now
         if buffered:
             begin = self._now
@@ -335,17 +350,9 @@ class Migration:
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
         before, zeros = self._pages_sent(), self._destination.zero_pages
         chosen = Push(
-            background, demand, prepaging, preempt=preempt,
+            background, demand, prepaging, self._checked_order(order), preempt=preempt,
             window_bytes=window_bytes, demand_limited=demand_limited,
         )  # fmt: skip
-        if order is not None:
-            order = np.ascontiguousarray(order, np.int64)
-            if order.size and not 0 <= order.min() <= order.max() < self.vm.pages:
-                raise ValueError(
-                    f"push() in an order with pages {order.min()} to {order.max()}: "
-                    f"the guest has {self.vm.pages} pages"
-                )
-            chosen = dataclasses.replace(chosen, order=order)
         try:
             self._advance(self._now, push=chosen, until=until)
         finally:
@@ -468,6 +475,18 @@ class Migration:
             raise Lost(f"{error} with {len(self._lacking())} pages missing at the destination")
         self._guest.clock.run(self._now, 1.0)
         raise GaveUp(f"{error}; the guest runs on at the source")
+
+    def _checked_order(self, order: Integers | None) -> Integers:
+        """Return ``order`` as kernels take it. Raises ValueError for pages that do not exist."""
+        if order is None:
+            return np.empty(0, np.int64)
+        checked = np.ascontiguousarray(order, np.int64)
+        if checked.size and not 0 <= checked.min() <= checked.max() < self.vm.pages:
+            raise ValueError(
+                f"an order with pages {checked.min()} to {checked.max()}: "
+                f"the guest has {self.vm.pages} pages"
+            )
+        return checked
 
     def _pages_sent(self) -> int:
         return int(self._sent_by_kind[:, 0].sum())

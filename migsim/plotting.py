@@ -57,10 +57,13 @@ _LOOKS = {
     "adaptive_compression": Look("adaptive compression", "adaptive", "#661100", "h"),
     "multifd": Look("multifd", "multifd", "#332288", "8"),
     "dedup": Look("dedup", "dedup", "#999933", "H"),
+    "xen": Look("Xen", "Xen", "#ddcc77", "<"),
+    "cloud_hypervisor": Look("Cloud Hypervisor", "CloudHyp", "#88ccee", ">"),
     "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
     "hybrid": Look("hybrid", "hybrid", "#e69f00", "P"),
     "postcopy": Look("post-copy", "post", "#d55e00", "v"),
     "qemu": Look("QEMU", "QEMU", "#b3002d", "X"),
+    "xen_postcopy": Look("Xen post-copy", "Xen post", "#ee8866", "1"),
     "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|"),
 }
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class Transfer:
         max_bytes: no page starts once so many stream bytes have left.
         skip_redirtied: leave out pages that are in the dirty log again when their turn comes.
         buffered: the sender goes on once the sockets have taken a page, not once it has left.
+        order: page numbers to send first, int64.
+        rate: stream bytes per second at most, without bursts.
     """
 
     pages: Pages
@@ -51,6 +53,8 @@ class Transfer:
     max_bytes: int | None = None
     skip_redirtied: bool = False
     buffered: bool = False
+    order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    rate: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class Source:
                 guest.taken.words,
                 todo.words,
                 skipped.words,
+                transfer.order,
                 flow.curve.segments,
                 self.sent_by_kind,
             )
@@ -202,6 +207,7 @@ class Source:
         budget = transfer.max_bytes
         state.stop_bytes = _NO_LIMIT if budget is None else flow.stream + budget
         state.cursor = transfer.start
+        state.order_next, state.byte_seconds = 0, 1.0 / transfer.rate
         state.skip_redirtied = transfer.skip_redirtied
         state.chunk_shift = guest.chunk_shift
         state.page_bytes = vm.page_size

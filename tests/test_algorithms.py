@@ -263,15 +263,85 @@ def test_dedup() -> None:
     assert saved == result.encoded_pages * (PAGE - 11)
 
 
-def test_vmotion() -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_vmotion(quick: bool) -> None:
     writes = [(k * 0.5 + 0.25, k % 50) for k in range(2000)]
-    outcome = run("vmotion", writes, switchover="1ms", max_rounds=3, progress=0.5)
+    outcome = run(
+        "vmotion", writes, switchover="1ms", max_rounds=3, progress=0.5, quick_resume=quick
+    )
     # 50 of 100 dirty is just progress; 50 of 50 is not: the dirty rate was 50 pages in 50 ms,
     # half of the sending rate is wanted.
     shares = [event.speed for event in outcome.timeline if event.act == "throttle"]
     assert shares == pytest.approx([0.5, 0.25])
     assert figures(outcome)[:2] == (3, 250)
-    assert outcome.result.sent_bitmap == 13
+    assert outcome.result.sent_bitmap == (13 if quick else 0)
+    assert outcome.result.downtime_seconds == pytest.approx(50e-3 if not quick else 13 / 4.096e6)
+
+
+SLOW = {"start_rate": 100 * PAGE, "rate_step": 50 * PAGE, "max_rate": 500 * PAGE, "least": PAGE}
+
+
+def test_xen() -> None:
+    """Ten pages are written at the start: one has just left, nine are passed over and go later."""
+    early = [(0.5 + k / 100, k) for k in range(10)]
+    outcome = run("xen", [*early, (995.0, 50)], **SLOW)
+    sends = [event for event in outcome.timeline if event.act == "send"]
+    assert [event.pages for event in sends] == [91, 10, 1, 0]
+    assert [event.seconds for event in sends] == pytest.approx([0.91, 0.1, 0.01, 0])
+
+
+def test_xen_raises_its_rate() -> None:
+    """Each round at what the one before was dirtied at and 50, until that exceeds 500."""
+    writes = [(k * 2 + 1.0, 2 * k % 100) for k in range(2000)]  # 500 writes a second to 50 pages
+    outcome = run("xen", writes, **SLOW)
+    sends = [event for event in outcome.timeline if event.act == "send" and event.guest == "source"]
+    rates = [event.pages / event.seconds for event in sends]
+    dirtied = [event.pages for event in outcome.timeline if event.act == "sync"]
+    for k in range(len(sends) - 1):
+        wanted = dirtied[k] / sends[k].seconds + 50
+        assert rates[k + 1] == pytest.approx(max(100, min(500, wanted)), rel=1e-6)
+    assert dirtied[len(sends) - 1] / sends[-1].seconds + 50 > 500
+    # The tools' rate stays at 500, and rounds end when one has sent more than the one before.
+    tools = run("xen", writes, **SLOW, rules="source")
+    counts = [event.pages for event in tools.timeline if event.act == "send"]
+    assert tools.result.rounds > outcome.result.rounds
+    assert counts[-2] > counts[-3] or tools.result.rounds == 29
+
+
+def test_xen_as_shipped() -> None:
+    """Without a rate limit: 29 rounds, or fewer than 50 pages in one, or thrice the memory."""
+    writes = [(k * 0.5 + 0.25, k % 60) for k in range(20000)]
+    counted = run("xen", writes, rules="shipped", max_factor=100).result
+    assert counted.rounds == 29
+    assert run("xen", writes, rules="shipped", max_rounds=5).result.rounds == 5
+    assert run("xen", WRITES, rules="shipped").result.rounds == 2
+    thrice = run("xen", writes, rules="shipped").result
+    assert 300 < thrice.pages_sent < 300 + 2 * 60
+
+
+def test_balloons() -> None:
+    """Of 40 free pages, 30 are left out; one that is written later has to be sent."""
+    vm = {"zero_fraction": 0.4}
+    result = run("xen", [(1.5, 70)], balloon=0.75, vm=vm).result
+    assert (result.pages_sent, result.zero_pages) == (71, 10)
+    outcome = run("xen_postcopy", [(12.5, 59), (70.5, 99)], balloon=0.75, unpageable=0.1, vm=vm)
+    # The kernel's ten pages go with the guest paused; page 99 is there, page 59 faults.
+    assert figures(outcome)[:3] == (0, 70, 1)
+    assert outcome.result.downtime_seconds == pytest.approx(10e-3, abs=1e-4)
+
+
+def test_cloud_hypervisor() -> None:
+    assert figures(run("cloud_hypervisor", WRITES, downtime="2ms")) == (2, 105, 0, 105.0, 1.0)
+    assert figures(run("cloud_hypervisor", WRITES, downtime="4ms")) == (1, 104, 0, 104.0, 4.0)
+    writes = [(k * 0.5 + 0.25, k % 50) for k in range(2000)]
+    late = {"downtime": "1ms", "timeout": "220ms"}
+    outcome = run("cloud_hypervisor", writes, on_timeout="ignore", **late)
+    # The iteration that would start at 250 ms does not.
+    assert figures(outcome) == (4, 300, 0, 300.0, 50.0)
+    with pytest.raises(AssertionError, match="did not converge within"):
+        run("cloud_hypervisor", writes, **late)
+    with pytest.raises(InputError, match="connections is 129, expected 1 to 128"):
+        run("cloud_hypervisor", writes, connections=129)
 
 
 def test_clairvoyant() -> None:

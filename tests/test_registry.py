@@ -64,11 +64,22 @@ def test_built_in_names() -> None:
         "precopy",
         "stop_and_copy",
         "vmotion",
+        "cloud_hypervisor",
         "xbzrle",
+        "xen",
+        "xen_postcopy",
     } <= (set(names("algorithm")))
-    assert {"hotcold", "idle", "mix", "phases", "sequential", "trace", "uniform", "zipf"} <= set(
-        names("workload")
-    )
+    assert {
+        "curve",
+        "hotcold",
+        "idle",
+        "mix",
+        "phases",
+        "sequential",
+        "trace",
+        "uniform",
+        "zipf",
+    } <= set(names("workload"))
     assert names("link") == list(PRESETS)
     assert "gigabit" in names("experiment")
     for kind in ("algorithm", "workload", "link"):

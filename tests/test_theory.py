@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import Listed, machine, migration, preset
 
@@ -417,6 +418,39 @@ def test_an_encoder_runs_ahead_as_far_as_the_sockets_hold() -> None:
     # 20 pages at 2 ms; up to 10 ms of that passed while the first ten were on their way.
     ahead = min(0.010, link.socket / link.rate)
     assert sent.seconds == pytest.approx(0.040 - ahead, abs=2e-3)
+
+
+def test_a_rate_limit_spaces_pages_evenly() -> None:
+    """No credit is saved up: after a wait the first page takes its time, too."""
+    link = Link(rate=1000 * 4096, rtt=0.0, overhead=0)
+    handle = migration([(0.0325, 15, True)], 20, link)
+    assert handle.send(Pages.range(0, 10, size=20), rate=250 * 4096).seconds == pytest.approx(0.04)
+    handle.wait(0.1)
+    assert handle.send(Pages.range(10, 20, size=20), rate=500 * 4096).seconds == (
+        pytest.approx(0.02)
+    )
+    assert handle.send(handle.everything, rate=1e12).seconds == pytest.approx(0.02)
+    handle = migration([], 20, preset("gigabit"))  # with TCP
+    assert handle.send(handle.everything, rate=41040).seconds == pytest.approx(2.0002)
+    with pytest.raises(ValueError, match=r"send\(rate=0"):
+        handle.send(handle.everything, rate=0.0)
+    with pytest.raises(ValueError, match="not buffered"):
+        handle.send(handle.everything, rate=1e6, buffered=True)
+
+
+def test_an_order_says_which_pages_go_first() -> None:
+    """Pages of the order that are not to be sent are passed over; the others go as always."""
+    link = Link(rate=1000 * 4096, rtt=0.0, overhead=0)
+    handle = migration([(0.0015, 3, True), (0.0015, 7, True), (0.0015, 2, True)], 10, link)
+    wanted = Pages.of([1, 2, 3, 7, 8], size=10)
+    sent = handle.send(wanted, order=np.array([3, 0, 7, 3]), start=8, skip_redirtied=True)
+    # 3 leaves in the first millisecond and 7 in the second: its write at 1.5 ms is too late.
+    assert (sent.pages, sent.left.indices().tolist()) == (4, [2])
+    assert handle.take_dirty().indices().tolist() == [2, 3, 7]
+    first = handle.send(wanted, order=np.array([8, 1]), max_bytes=1)
+    assert first.left.indices().tolist() == [1, 2, 3, 7]
+    with pytest.raises(ValueError, match="pages 3 to 10: the guest has 10"):
+        handle.send(wanted, order=np.array([3, 10]))
 
 
 # ---- what the hypervisor estimates ---------------------------------------------------------------

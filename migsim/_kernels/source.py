@@ -84,6 +84,8 @@ SOURCE_STATE = np.dtype(
         ("stop_at", "f8"),  # no page starts then or later
         ("stop_bytes", "i8"),  # no page starts once the stream is that long
         ("cursor", "i8"),  # the next page is the first one of `todo` from here, cyclically
+        ("order_next", "i8"),  # before that go those of `order`, from this place on
+        ("byte_seconds", "f8"),  # a page takes at least so long for each stream byte
         ("skip_redirtied", "i8"),
         ("chunk_shift", "i8"),  # log2 of the pages whose log is cleared together before sending
         ("page_bytes", "i8"),
@@ -98,6 +100,18 @@ SOURCE_STATE = np.dtype(
         ("zero_pages", "i8"),
     ]
 )
+
+
+@jit
+def _following(todo: Words, s: Record, order: Integers) -> int:
+    """Return the page whose turn it is, -1 if none is left."""
+    while s.order_next < order.size:
+        page = order[s.order_next]
+        if todo[page >> 6] & bit_of(page) != 0:
+            return page
+        s.order_next += 1
+    page = next_page(todo, s.cursor)
+    return page if page >= 0 else next_page(todo, 0)
 
 
 @jit
@@ -116,6 +130,7 @@ def run_source(
     taken: Words,
     todo: Words,
     skipped: Words,
+    order: Integers,
     curve: Record,
     sent_by_kind: Integers,
 ) -> int:
@@ -125,7 +140,8 @@ def run_source(
     times are guest seconds. ``changes`` tells what each write changes, or is empty where ``memory``
     knows nothing of content: then every write changes its page. ``coder`` is what encodes. ``log``,
     ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps; what was sent leaves ``todo``, what
-    was left out moves to ``skipped``. ``uncleared`` flags the
+    was left out moves to ``skipped``. ``order`` lists page numbers that go first, as far as they
+    are in ``todo``. ``uncleared`` flags the
     chunks whose log is cleared when their first page is sent: of the pages that the last reading
     of the log has ``taken``, for a page written since then is not known to anyone else. ``curve``
     holds segments of `migsim._kernels.curve.CURVE`.
@@ -145,9 +161,7 @@ def run_source(
     stream = s.stream
     segment = s.segment
     shift = s.shift
-    page = next_page(todo, s.cursor)
-    if page < 0:
-        page = next_page(todo, 0)
+    page = _following(todo, s, order)
     if s.begins and page >= 0:
         room, s.behind = sockets_take(stream, segment, s.behind, shift, s.round_trip, curve)
         turn = max(turn, min(ready, room))
@@ -251,9 +265,12 @@ def run_source(
                 stream += content + s.header_bytes
                 segment = segment_of(stream, segment, curve)
                 left = departure(stream, segment, curve) + shift
-                if left < s.encoder_free:  # the encoder is slower than the link
-                    shift += s.encoder_free - left
-                    left = s.encoder_free
+                earliest = s.encoder_free
+                if s.byte_seconds > 0.0:
+                    earliest = max(earliest, turn + (content + s.header_bytes) * s.byte_seconds)
+                if left < earliest:  # the encoder or the limit is slower than the link
+                    shift += earliest - left
+                    left = earliest
                 ready = left
                 turn = left
                 if buffered:
@@ -265,9 +282,7 @@ def run_source(
                 ready = turn
         todo[word] &= ~bit
         s.cursor = page + 1
-        page = next_page(todo, page + 1)
-        if page < 0:
-            page = next_page(todo, 0)
+        page = _following(todo, s, order)
     s.access = i
     s.lag = lag
     s.ready = ready

@@ -101,6 +101,7 @@ def run(
             parameters=scenario.parameters,
             postcopy_after_seconds=scenario.postcopy_after_seconds,
             postcopy_after_rounds=scenario.postcopy_after_rounds,
+            warm_up_seconds=scenario.warm_up_seconds,
             time_limit_seconds=scenario.time_limit_seconds,
             measured=measured,
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
