@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migsim.cli.migrate import pairs
-from migsim.cli.outputs import check_figure
 from migsim.errors import InputError
 from migsim.units import Dimension, format_rate, format_seconds, format_size, parse
 
@@ -37,15 +36,15 @@ __all__ = ["command"]
     help="A dirty-rate curve: CSV with period and pages, bytes or rate; or JSON, also QEMU's.",
 )
 @click.option("--dirty-rate", "rates", multiple=True, metavar="TIME=RATE",
-              help="A point of such a curve, as calc-dirty-rate measures it: 1s=100MiB/s.")  # fmt: skip
+              help="A point of such a curve, as of calc-dirty-rate: 1s=100MiB/s.")  # fmt: skip
 @click.option("--link", "link", metavar="L", help="Name of a preset, see 'migsim list links'.")
 @click.option("--memory", metavar="SIZE", help="Guest memory; default: the curve's, or 4GiB.")
 @click.option("--zero", metavar="SHARE", help="Share of its pages that are zero, such as 40%.")
 @click.option("--downtime", metavar="TIME", help="The wanted downtime, such as 300ms.")
 @click.option("--deadline", metavar="TIME",
-              help="When a migration counts as failed; default: four copies of the memory.")  # fmt: skip
+              help="When a migration has failed; default: four copies of the memory.")  # fmt: skip
 @click.option("--hypervisor", default="qemu", show_default=True, metavar="H",
-              help="Whose ways to compare: qemu, or generic for the algorithms of papers.")  # fmt: skip
+              help="Whose ways to compare: qemu, or generic: algorithms of papers.")  # fmt: skip
 @click.option("--algorithm", "algorithms", multiple=True, metavar="A",
               help="Only this way, or this algorithm, your own included; repeatable.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N",

@@ -53,7 +53,7 @@ HYPERVISORS: dict[str, tuple[Candidate, ...]] = {
     ),
     "generic": (
         Candidate("pre-copy", "precopy", limit="max_downtime"),
-        Candidate("vmotion", "vmotion", limit="switchover", note="stuns the guest, pages the rest in"),
+        Candidate("vmotion", "vmotion", limit="switchover", note="stuns the guest if need be"),
         Candidate("xbzrle", "xbzrle", limit="max_downtime"),
         Candidate("multifd", "multifd", limit="max_downtime"),
         Candidate("hybrid", "hybrid", limit="max_downtime", note="post-copy after one round"),

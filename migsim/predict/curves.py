@@ -15,6 +15,7 @@ Files that are read:
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ import msgspec
 from migsim.errors import InputError
 from migsim.units import MIB, Dimension, parse
 
-__all__ = ["Curve", "read_curve", "rates_curve"]
+__all__ = ["Curve", "rates_curve", "read_curve"]
 
 _PAGE = 4096
 _MILLISECONDS = {"second": 1000, "millisecond": 1}
@@ -134,7 +135,7 @@ def _checked(points: list[tuple[float, float]], **known: Any) -> Curve:
         raise InputError("expected at least one period")
     if not all(0 < time < math.inf and 0 <= size < math.inf for time, size in points):
         raise InputError("expected times above 0, and finite sizes from 0 on")
-    twice = {a for (a, _), (b, _) in zip(points, points[1:], strict=False) if a == b}
+    twice = {a for (a, _), (b, _) in itertools.pairwise(points) if a == b}
     if twice:
         raise InputError(f"the period of {min(twice):g} s is there twice")
     return Curve(tuple(points), **known)
@@ -166,7 +167,9 @@ def _of_json(text: str) -> Curve:
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError:
-        found = msgspec.json.decode_lines(text)
+        if len(text.splitlines()) == 1:
+            raise
+        found = [msgspec.json.decode(line) for line in text.splitlines() if line.strip()]
     if not isinstance(found, list):
         found = [found]
     objects = [item.get("return", item) if isinstance(item, dict) else item for item in found]

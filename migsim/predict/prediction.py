@@ -64,16 +64,18 @@ def predict(
     )
 
 
-_Best = tuple[float, Trial] | None
-
-
 def _settings(
-    plain: Trial, downtime: _Best, rate: _Best, throttle: _Best, *, link_rate: float
+    plain: Trial,
+    downtime: Trial | None,
+    rate: Trial | None,
+    throttle: Trial | None,
+    *,
+    link_rate: float,
 ) -> Settings:
     return Settings(
         as_is=plain.kept,
-        least_downtime=None if downtime is None else found_of(downtime[1], link_rate),
-        least_link_rate=None if rate is None else found_of(rate[1], link_rate),
-        least_throttle=None if throttle is None else found_of(throttle[1], link_rate),
+        least_downtime=None if downtime is None else found_of(downtime, link_rate),
+        least_link_rate=None if rate is None else found_of(rate, link_rate),
+        least_throttle=None if throttle is None else found_of(throttle, link_rate),
         needs_postcopy=not plain.kept and rate is None and throttle is None,
     )

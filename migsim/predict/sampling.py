@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from migsim.collect import collect
+from migsim.collect import Crew, collect
 from migsim.errors import ConnectionLost, InputError
 from migsim.machine import VirtualMachine
 from migsim.network import Flow, Link
@@ -191,7 +191,11 @@ def run_all(
 
     for k in range(len(searches)):
         go_on(k, None)
-    with tempfile.TemporaryDirectory(prefix="migsim-") as folder, Store(Path(folder)) as store:
+    with (
+        tempfile.TemporaryDirectory(prefix="migsim-") as folder,
+        Store(Path(folder)) as store,
+        Crew() as crew,
+    ):
         while asked:
             wanted = {
                 request: [
@@ -202,7 +206,7 @@ def run_all(
                 for request in requests
             }
             tasks = [task for listed in wanted.values() for task in listed]
-            rows = iter(collect(tasks, store, workers=workers))
+            rows = iter(collect(tasks, store, workers=workers, crew=crew))
             samples = {
                 request: tuple(_sample(next(rows)) for _ in listed)
                 for request, listed in wanted.items()

@@ -26,8 +26,8 @@ MOST_RATE = 50e9
 _NEAR = 1.5  # times the downtime: what comes so near is tried again with a lower limit
 _TRIES = 4
 _MARGIN = 0.95
-_RATE_STEP, _RATE_PRECISION = 4.0, 1.05
-_DOWNTIME_STEP, _DOWNTIME_PRECISION = 2.0, 1.1
+_UP, _DOWN = 4.0, 2.0  # steps of a search; slow links and short downtimes take long to simulate
+_RATE_PRECISION, _SPARE_PRECISION, _DOWNTIME_PRECISION = 1.1, 1.25, 1.25
 
 
 @dataclass(frozen=True)
@@ -40,34 +40,39 @@ class Trial:
 
 
 def attempt(
-    scenario: Scenario, setting: Setting, downtime: float | None, *, thorough: bool = False
+    scenario: Scenario,
+    setting: Setting,
+    downtime: float | None,
+    *,
+    thorough: bool = False,
+    quick: bool = False,
 ) -> Search[Trial]:
     """Try a setting, with the downtime limit under which it keeps the downtime if there is one.
 
     A hypervisor's limit is about the pages that are left; device state and start come on top, and
     pages that are dirtied meanwhile. So the limit starts where only the fixed part is deducted, and
     is lowered while the downtime is missed by little. Where the first samples fail, the others are
-    simulated only if ``thorough``, and never if none of the first completes.
+    simulated only if ``thorough``, and never if none of the first completes; ``quick`` leaves them
+    out.
     """
     limit = setting.limit
     if downtime is not None and setting.candidate.limit:
         limit = max(downtime - scenario.fixed_downtime(setting.rate), 1e-3)
     goal = math.inf if downtime is None else downtime
+    probes = min(PROBES, scenario.samples)
     first: Trial | None = None
     for _ in range(_TRIES):
         tried = dataclasses.replace(setting, limit=limit)
-        probes = min(PROBES, scenario.samples)
         (samples,) = yield [Request(tried, 1, probes)]
         worst = worst_downtime(samples)
         wanted = worst <= goal or (thorough and any(s.completed for s in samples))
-        if wanted and scenario.samples > probes:
+        if wanted and scenario.samples > probes and not quick:
             (others,) = yield [Request(tried, probes + 1, scenario.samples)]
             samples += others
             worst = worst_downtime(samples)
-        kept = worst <= goal and math.isfinite(worst)
-        trial = Trial(tried, samples, kept)
+        trial = Trial(tried, samples, worst <= goal and math.isfinite(worst))
         first = first or trial
-        if kept:
+        if trial.kept:
             return trial
         if not setting.candidate.limit or limit is None or worst > _NEAR * goal:
             break
@@ -75,101 +80,95 @@ def attempt(
     return first or trial
 
 
-def least_downtime(
-    scenario: Scenario, candidate: Candidate, start: float
-) -> Search[tuple[float, Trial] | None]:
-    """Find the smallest downtime, within 10 %, that a candidate keeps; None if there is none."""
+def least_downtime(scenario: Scenario, candidate: Candidate, start: float) -> Search[Trial | None]:
+    """Find the smallest downtime, within 25 %, that a candidate keeps; None if there is none."""
     return _least(
-        lambda downtime: attempt(scenario, Setting(candidate), downtime),
+        lambda downtime, quick: attempt(scenario, Setting(candidate), downtime, quick=quick),
         start,
         (scenario.fixed_downtime() + 1e-3, scenario.patience()),
-        _DOWNTIME_STEP,
         _DOWNTIME_PRECISION,
     )
 
 
-def least_rate(
-    scenario: Scenario, candidate: Candidate, downtime: float
-) -> Search[tuple[float, Trial] | None]:
-    """Find the smallest rate of the link, within 5 %, at which a candidate keeps a downtime.
+def least_rate(scenario: Scenario, candidate: Candidate, downtime: float) -> Search[Trial | None]:
+    """Find the smallest rate of the link at which a candidate keeps a downtime.
 
-    Round trip, loss and what else the link has stay as they are. None if even `MOST_RATE` is not
+    Within 10 %, or 25 % where it is less than there is. Round trip, loss and what else the link has stay as they are. None if even `MOST_RATE` is not
     enough, or nothing is found because the link is unlimited.
     """
     link = scenario.link
     if math.isinf(link.rate):
         return None
-    found = yield from _least(
-        lambda rate: attempt(scenario, Setting(candidate, rate=rate), downtime),
-        link.rate,
-        (max(link.rate / 256, 1.1 * link.background), max(MOST_RATE, link.rate)),
-        _RATE_STEP,
-        _RATE_PRECISION,
-    )
-    return found
+
+    def test(rate: float, quick: bool) -> Search[Trial]:
+        return attempt(scenario, Setting(candidate, rate=rate), downtime, quick=quick)
+
+    bounds = max(link.rate / 16, 1.1 * link.background), max(MOST_RATE, link.rate)
+    plain = yield from test(link.rate, True)
+    precision = _SPARE_PRECISION if plain.kept else _RATE_PRECISION
+    return (yield from _least(test, link.rate, bounds, precision))
 
 
 def least_throttle(
     scenario: Scenario, candidate: Candidate, downtime: float
-) -> Search[tuple[float, Trial] | None]:
-    """Find the smallest share, in whole percents, to be taken from the vCPUs from the start."""
+) -> Search[Trial | None]:
+    """Find the smallest share, within 2 %, to be taken from the vCPUs from the start."""
+
+    def test(percents: int, quick: bool = True) -> Search[Trial]:
+        setting = Setting(candidate, throttle=percents / 100)
+        return attempt(scenario, setting, downtime, quick=quick)
+
     low, high = 0, 99
-    plain = yield from attempt(scenario, Setting(candidate), downtime)
+    plain = yield from test(low, quick=False)
     if plain.kept:
-        return 0.0, plain
-    best = yield from attempt(scenario, Setting(candidate, throttle=high / 100), downtime)
-    if not best.kept:
+        return plain
+    most = yield from test(high)
+    if not most.kept:
         return None
-    while high - low > 1:
+    while high - low > 2:
         middle = (low + high) // 2
-        trial = yield from attempt(scenario, Setting(candidate, throttle=middle / 100), downtime)
+        trial = yield from test(middle)
+        low, high = (low, middle) if trial.kept else (middle, high)
+    for percents in range(high, 100, 2):
+        trial = yield from test(percents, quick=False)
         if trial.kept:
-            high, best = middle, trial
-        else:
-            low = middle
-    return high / 100, best
+            return trial
+    return None
 
 
 def _least(
-    test: Callable[[float], Search[Trial]],
+    test: Callable[[float, bool], Search[Trial]],
     start: float,
     bounds: tuple[float, float],
-    step: float,
     precision: float,
-) -> Search[tuple[float, Trial] | None]:
+) -> Search[Trial | None]:
     """Find the smallest value that is kept: in steps from ``start``, then by halving the ratio.
 
-    Takes larger values to be easier, which is true but for chance.
+    Takes larger values to be easier, which is true but for chance: so the search looks at the first
+    samples only, and goes up from what it has found until all samples keep it.
     """
     lowest, highest = bounds
-    value = min(max(start, lowest), highest)
-    trial = yield from test(value)
-    good: tuple[float, Trial] | None = (value, trial) if trial.kept else None
-    bad = value
-    if good is not None:
-        while True:  # downward until one is missed
-            if good[0] <= lowest:
-                return good
-            bad = max(good[0] / step, lowest)
-            trial = yield from test(bad)
-            if not trial.kept:
-                break
-            good = bad, trial
-    else:
-        while good is None:
-            if bad >= highest:
-                return None
-            value = min(bad * step, highest)
-            trial = yield from test(value)
-            if trial.kept:
-                good = value, trial
-            else:
-                bad = value
-    while good[0] > precision * bad:
-        value = math.sqrt(good[0] * bad)
-        trial = yield from test(value)
+    good = bad = min(max(start, lowest), highest)
+    trial = yield from test(good, True)
+    while trial.kept and good > lowest:
+        bad = max(good / _DOWN, lowest)
+        trial = yield from test(bad, True)
+        good = bad if trial.kept else good
+    while not trial.kept and good == bad:
+        if good >= highest:
+            return None
+        good = min(bad * _UP, highest)
+        trial = yield from test(good, True)
+        if not trial.kept:
+            bad = good
+    while good > precision * bad:
+        middle = math.sqrt(good * bad)
+        trial = yield from test(middle, True)
+        good, bad = (middle, bad) if trial.kept else (good, middle)
+    while True:
+        trial = yield from test(good, False)
         if trial.kept:
-            good = value, trial
-        else:
-            bad = value
-    return good
+            return trial
+        if good >= highest:
+            return None
+        good = min(good * precision, highest)

@@ -47,8 +47,8 @@ def verdict_of(
     if settings is None:
         fixed = format_seconds(scenario.fixed_downtime())
         return [
-            f"Nothing keeps the downtime within {wanted} over this link: device state and the start "
-            f"at the destination alone take {fixed}."
+            f"Nothing keeps the downtime within {wanted} over this link: device state and the "
+            f"start at the destination alone take {fixed}."
         ]
     sentences = [_as_is(scenario, base, wanted, settings, estimates)]
     sentences += _limits(scenario, base, wanted, settings)
@@ -67,8 +67,8 @@ def _as_is(
         assert settings.least_throttle is not None
         found = settings.least_throttle
         return (
-            f"{base.name} keeps the downtime within {wanted} over {link}: set its downtime limit to "
-            f"{format_seconds(found.downtime_limit or 0.0)} and expect {_time(found)}."
+            f"{base.name} keeps the downtime within {wanted} over {link}: set its downtime limit "
+            f"to {format_seconds(found.downtime_limit or 0.0)} and expect {_time(found)}."
         )
     own = next((one for one in estimates if one.name == base.name), None)
     why = ""
