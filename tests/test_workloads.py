@@ -185,7 +185,7 @@ def test_a_guest_that_only_reads_has_no_write_rate(name: str) -> None:
         make_workload(f"{name}(read_fraction=1)", GUEST, 0)
 
 
-@having("working_set")
+@having("working_set", "rate")
 def test_working_set(name: str) -> None:
     # The whole of a small region is used, and nothing beside it.
     text = f"{name}(working_set=64KiB, offset=1MiB, rate=10k)"
@@ -402,3 +402,54 @@ def test_bad_input_is_told_in_a_sentence(text: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem) as caught:
         make_workload(text, GUEST, 0)
     assert "\n" not in str(caught.value)
+
+
+# ---- curves -------------------------------------------------------------------------------------
+
+KERNEL = {0.214: 3109, 0.492: 4205, 0.975: 5469, 1.49: 6057, 1.94: 6126, 8.0: 8000}
+
+
+def curve_of(points: dict[float, int]) -> str:
+    return " ".join(f"{seconds}:{pages}" for seconds, pages in points.items())
+
+
+@pytest.mark.parametrize("scatter", [True, False])
+def test_a_curve_is_met_in_every_window(scatter: bool, tmp_path: Path) -> None:
+    """Clark et al.'s kernel compile: pages dirtied in windows that begin anywhere."""
+    text = f"curve(curve={curve_of(KERNEL)}, scatter={scatter})"
+    workload = make_workload(text, GUEST, 3)
+    for seconds, pages in KERNEL.items():
+        for begin in (0.0, 77.0):
+            first = workload.index(begin)
+            found, _ = take(workload, first, workload.index(begin + seconds) - first)
+            assert len(np.unique(found)) == pytest.approx(pages, rel=0.05)
+    file = tmp_path / "kernel.csv"
+    file.write_text("seconds,pages\n" + "".join(f"{k}, {v}  # read\n" for k, v in KERNEL.items()))
+    same = make_workload(f"curve(curve={file}, scatter={scatter})", GUEST, 3)
+    np.testing.assert_array_equal(take(same, 0, COUNT)[0], take(workload, 0, COUNT)[0])
+
+
+def test_a_curve_stays_in_its_working_set() -> None:
+    small = "curve(curve=1s:1MiB 10s:5MiB, working_set=10MiB, offset=20MiB)"
+    pages, _ = before(make_workload(small, GUEST, 1), 100.0)
+    assert 5120 <= pages.min() <= 5130
+    assert 7600 < pages.max() < 7680
+    spread = make_workload("curve(curve=100ms:100)", GUEST, 1)
+    assert np.ptp(before(spread, 1.0)[0]) > 0.95 * GUEST.pages
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ("1s:20 1s:30", "got the window 1s, expected ascending times"),
+        ("1s:20 2s:10", "no fewer than before"),
+        ("1s:0", "a page or more"),
+        ("1s:2 3s", "expected points such as"),
+        ("1s:70000", "at most the 65536 of the working set"),
+        ("1s:100 2s:200 3s:2000", "bends towards the time axis"),
+        ("nowhere.csv", "cannot read nowhere.csv"),
+    ],
+)
+def test_a_curve_that_cannot_be(curve: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_workload(f"curve(curve={curve})", GUEST, 1)
