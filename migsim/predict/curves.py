@@ -58,10 +58,6 @@ class Curve:
         """The longest time measured."""
         return self.points[-1][0]
 
-    def dirtied(self) -> float:
-        """Return the most bytes of different pages that were seen dirtied."""
-        return max(size for _, size in self.points)
-
 
 class _Point(msgspec.Struct, forbid_unknown_fields=True):
     period: Positive

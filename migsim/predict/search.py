@@ -93,8 +93,8 @@ def least_downtime(scenario: Scenario, candidate: Candidate, start: float) -> Se
 def least_rate(scenario: Scenario, candidate: Candidate, downtime: float) -> Search[Trial | None]:
     """Find the smallest rate of the link at which a candidate keeps a downtime.
 
-    Within 10 %, or 25 % where it is less than there is. Round trip, loss and what else the link has stay as they are. None if even `MOST_RATE` is not
-    enough, or nothing is found because the link is unlimited.
+    Within 10 %, or 25 % where it is less than there is. Round trip, loss and what else the link has
+    stay as they are. None if even `MOST_RATE` is not enough, or the link is unlimited.
     """
     link = scenario.link
     if math.isinf(link.rate):
