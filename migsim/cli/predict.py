@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from migsim.machine import VirtualMachine
+    from migsim.predict.candidates import Candidate
     from migsim.predict.curves import Curve
     from migsim.predict.guests import Guest
     from migsim.predict.report import Estimate, Report, Spread
+    from migsim.predict.sampling import Scenario
 
 __all__ = ["command"]
 
@@ -49,6 +51,8 @@ __all__ = ["command"]
               help="Only this way, or this algorithm, your own included; repeatable.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N",
               help="Simulations of each setting.")  # fmt: skip
+@click.option("-a", "algorithm_args", multiple=True, metavar="KEY=VALUE",
+              help="Parameter of all algorithms that have it.")  # fmt: skip
 @click.option("-w", "workload_args", multiple=True, metavar="KEY=VALUE",
               help="Parameter of the workload, such as content.")  # fmt: skip
 @click.option("-l", "link_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the link.")
@@ -74,6 +78,7 @@ def command(
     hypervisor: str,
     algorithms: tuple[str, ...],
     samples: int,
+    algorithm_args: tuple[str, ...],
     workload_args: tuple[str, ...],
     link_args: tuple[str, ...],
     vm_args: tuple[str, ...],
@@ -96,15 +101,17 @@ def command(
         raise InputError("predict: expected --link")
     if (trace is not None) + (curve is not None) + bool(rates) != 1:
         raise InputError("predict: expected one of --trace, --curve and --dirty-rate")
+    from migsim.predict.candidates import choose
+    from migsim.predict.sampling import Scenario
+
     goal = _time("--downtime", downtime)
     end = _time("--deadline", deadline)
     known = _curve(curve, rates)
     vm_given, vm = _machine(pairs("-v", vm_args), memory, zero, known)
     guest = _guest(trace, curve, known, vm, pairs("-w", workload_args))
-    report = _predict(
-        guest, vm_given, vm, link, pairs("-l", link_args), end, samples, hypervisor, algorithms,
-        goal, workers,
-    )  # fmt: skip
+    scenario = Scenario(guest, vm_given, vm, link, pairs("-l", link_args), end, samples)
+    base, candidates = choose(hypervisor, algorithms, pairs("-a", algorithm_args))
+    report = _predict(scenario, candidates, base, goal, workers)
     if as_json:
         import msgspec
 
@@ -174,30 +181,21 @@ def _guest(
 
 
 def _predict(
-    guest: Guest,
-    vm_given: dict[str, Any],
-    vm: VirtualMachine,
-    link: str,
-    link_args: dict[str, str],
-    deadline: float | None,
-    samples: int,
-    hypervisor: str,
-    algorithms: tuple[str, ...],
+    scenario: Scenario,
+    candidates: tuple[Candidate, ...],
+    base: Candidate,
     downtime: float | None,
     workers: int | None,
 ) -> Report:
     from rich.console import Console
 
-    from migsim.predict.candidates import HYPERVISORS, choose
     from migsim.predict.prediction import predict
-    from migsim.predict.sampling import Scenario
 
-    candidates = choose(hypervisor, algorithms)
-    base = HYPERVISORS[hypervisor][0]
-    scenario = Scenario(guest, vm_given, vm, link, link_args, deadline, samples)
-    screen = Console(stderr=True)
-    with screen.status("simulating") as line:
-        show: Callable[[int], None] = lambda done: line.update(f"{done} migrations simulated")  # noqa: E731
+    with Console(stderr=True).status("simulating") as line:
+
+        def show(done: int) -> None:
+            line.update(f"{done} migrations simulated")
+
         return predict(scenario, candidates, base, downtime, workers=workers, progress=show)
 
 
@@ -213,7 +211,8 @@ def _print(report: Report) -> None:
     console.print(
         f"[bold]{escape(report.guest)}[/], {format_size(report.memory)} "
         f"({100 * report.zero_share:.3g} % zero), over {report.link} "
-        f"({rate}, {format_seconds(report.round_trip)} round trip)"
+        f"({rate}, {format_seconds(report.round_trip)} round trip), "
+        f"deadline {format_seconds(report.deadline)}"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     wanted = report.wanted_downtime
@@ -227,8 +226,8 @@ def _print(report: Report) -> None:
     print_whole(console, table)
     for one in report.estimates:
         if one.reason:
-            done = f"{one.completed} of {one.samples} done"
-            console.print(f"{escape(one.name)}: {done}; {escape(one.reason)}")
+            done = f"{one.completed} of {one.samples} completed"
+            console.print(f"{escape(one.name)}: {done}: {escape(one.reason)}")
     for sentence in report.verdict:
         console.print(escape(sentence))
     console.print(f"[dim]intervals: {escape(report.interval)}[/]")
@@ -252,9 +251,12 @@ def _cells(one: Estimate, wanted: bool) -> list[str]:
 
 
 def _spread(spread: Spread | None, form: Callable[[float], str]) -> str:
-    """Return the mean and, where samples differ, the range."""
+    """Return the mean in three digits, and the range where it is wider than a hundredth of it."""
     if spread is None:
         return "-"
-    if form(spread.low) == form(spread.high):
-        return form(spread.mean)
-    return f"{form(spread.mean)} ({form(spread.low)} to {form(spread.high)})"
+    number, unit = form(spread.mean).split(" ")
+    scale = float(number) / spread.mean if spread.mean else 1.0
+    shown = f"{float(number):.3g} {unit}"
+    if spread.high - spread.low <= 0.01 * spread.mean:
+        return shown
+    return f"{shown} ({spread.low * scale:.3g} to {spread.high * scale:.3g})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from migsim.errors import InputError, did_you_mean
@@ -25,6 +25,8 @@ class Candidate:
         algorithm: the plug-in.
         arguments: its parameters that differ from the defaults.
         limit: its parameter that takes the downtime limit; empty where its downtime has none.
+        bandwidth: its parameter that limits the bandwidth, 0 for no limit; empty where the link is
+            all that does.
         note: what to tell of it where it is recommended.
     """
 
@@ -32,6 +34,7 @@ class Candidate:
     algorithm: str
     arguments: Mapping[str, Scalar] = field(default_factory=lambda: MappingProxyType({}))
     limit: str = ""
+    bandwidth: str = ""
     note: str = ""
 
 
@@ -39,7 +42,7 @@ def _qemu(
     name: str, note: str = "", *, limit: str = "downtime_limit", **given: Scalar
 ) -> Candidate:
     # Without a limit of bandwidth, as libvirt starts a migration: the link is what limits it.
-    return Candidate(name, "qemu", {"max_bandwidth": 0, **given}, limit, note)
+    return Candidate(name, "qemu", {"max_bandwidth": 0, **given}, limit, "max_bandwidth", note)
 
 
 HYPERVISORS: dict[str, tuple[Candidate, ...]] = {
@@ -63,27 +66,47 @@ HYPERVISORS: dict[str, tuple[Candidate, ...]] = {
 """By hypervisor; the first of each is plain pre-copy, whose settings are searched."""
 
 
-def choose(hypervisor: str, wanted: tuple[str, ...]) -> tuple[Candidate, ...]:
-    """Return the candidates called ``wanted``, all of the hypervisor's where none is.
+def choose(
+    hypervisor: str, wanted: tuple[str, ...], given: Mapping[str, str]
+) -> tuple[Candidate, tuple[Candidate, ...]]:
+    """Return plain pre-copy, and the candidates called ``wanted``, or all of the hypervisor's.
 
     A name that is none of its candidates' is looked up among the algorithms, the user's included.
-    Raises `InputError`.
+    ``given`` are parameters for all that have them. Raises `InputError`.
     """
     if hypervisor not in HYPERVISORS:
         raise InputError(
             f"--hypervisor {hypervisor}: there is no such, {did_you_mean(hypervisor, HYPERVISORS)}"
         )
     listed = {candidate.name: candidate for candidate in HYPERVISORS[hypervisor]}
-    if not wanted:
-        return tuple(listed.values())
-    return tuple(
-        listed[name] if name in listed else _of(name, listed) for name in dict.fromkeys(wanted)
-    )
+    chosen = [
+        listed[name] if name in listed else _of(name, listed)
+        for name in dict.fromkeys(wanted or listed)
+    ]
+    known = set().union(*(_parameters(candidate) for candidate in chosen))
+    for name in given:
+        if name in _LIMITS:
+            raise InputError(f"-a {name}: expected --downtime instead, which sets it")
+        if name not in known:
+            raise InputError(f"-a {name}: no algorithm has it, {did_you_mean(name, known)}")
+    base, *ready = [_with(candidate, given) for candidate in (next(iter(listed.values())), *chosen)]
+    return base, tuple(ready)
+
+
+def _parameters(candidate: Candidate) -> set[str]:
+    return {parameter.name for parameter in find("algorithm", candidate.algorithm).parameters}
+
+
+def _with(candidate: Candidate, given: Mapping[str, str]) -> Candidate:
+    own = _parameters(candidate)
+    added = {name: value for name, value in given.items() if name in own}
+    return replace(candidate, arguments={**candidate.arguments, **added})
 
 
 def _of(name: str, listed: Mapping[str, Candidate]) -> Candidate:
     known = [*listed, *names("algorithm")]
     if ":" not in name and name not in known:
         raise InputError(f"--algorithm {name}: there is no such, {did_you_mean(name, known)}")
-    own = {parameter.name for parameter in find("algorithm", name).parameters}
-    return Candidate(name, name, limit=next((limit for limit in _LIMITS if limit in own), ""))
+    candidate = Candidate(name, name)
+    own = _parameters(candidate)
+    return replace(candidate, limit=next((limit for limit in _LIMITS if limit in own), ""))

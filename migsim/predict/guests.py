@@ -17,6 +17,12 @@ from migsim.units import format_seconds, format_size
 __all__ = ["Guest", "from_curve", "from_trace"]
 
 
+_CONTENT = (
+    "a curve does not say what pages hold and what writes change, on which deltas and compression "
+    "depend: the defaults are taken, unless -w content and -w write_bytes tell"
+)
+
+
 @dataclass(frozen=True)
 class Guest:
     """What dirties the memory in a prediction.
@@ -93,5 +99,6 @@ def from_curve(name: str, curve: Curve, vm: VirtualMachine, given: Mapping[str, 
         notes=(
             f"what is dirtied within more than the {format_seconds(curve.longest)} that the curve "
             "tells is extrapolated",
+            *(() if {"content", "write_bytes"} & set(given) else (_CONTENT,)),
         ),
     )

@@ -63,8 +63,8 @@ class Sample:
     """What one simulation came to."""
 
     completed: bool
-    status: str
     error: str
+    """Why it did not complete."""
     total: float
     downtime: float
     bytes: int
@@ -137,6 +137,8 @@ class Scenario:
         if setting.candidate.limit and setting.limit is not None:
             arguments[setting.candidate.limit] = setting.limit
         rate = {} if setting.rate is None else {"rate": setting.rate}
+        if rate and setting.candidate.bandwidth:
+            arguments[setting.candidate.bandwidth] = 0  # how much is needed, not how much is let
         return Task(
             algorithm=setting.candidate.algorithm,
             algorithm_args=arguments,
@@ -155,10 +157,10 @@ def _sample(row: Row) -> Sample:
     if result["status"] in {"failed", "corrupt"}:
         last = str(result["error"]).strip().splitlines()[-1]
         raise InputError(f"algorithm '{row.task['algorithm']}' ended {result['status']}: {last}")
+    late = result["status"] == "gave_up" and result["total_seconds"] >= row.task["limit_seconds"]
     return Sample(
         completed=result["status"] == "completed",
-        status=result["status"],
-        error=result["error"],
+        error="it was not done by the deadline" if late else result["error"],
         total=result["total_seconds"],
         downtime=result["downtime_seconds"],
         bytes=result["bytes_sent"],
