@@ -226,8 +226,8 @@ def _print(report: Report) -> None:
     print_whole(console, table)
     for one in report.estimates:
         if one.reason:
-            done = f"{one.completed} of {one.samples} completed"
-            console.print(f"{escape(one.name)}: {done}: {escape(one.reason)}")
+            failed = f"{one.samples - one.completed} of {one.samples} samples failed"
+            console.print(f"{escape(one.name)}: {failed}: {escape(one.reason)}")
     for sentence in report.verdict:
         console.print(escape(sentence))
     console.print(f"[dim]intervals: {escape(report.interval)}[/]")

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from migsim.build import build_workload
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
+from migsim.parameters import Context, convert_all
 from migsim.predict.curves import Curve
-from migsim.registry import trace_path
+from migsim.registry import find, trace_path
 from migsim.trace.format import read_trace
 from migsim.units import format_seconds, format_size
 
@@ -21,6 +25,12 @@ _CONTENT = (
     "a curve does not say what pages hold and what writes change, on which deltas and compression "
     "depend: the defaults are taken, unless -w content and -w write_bytes tell"
 )
+
+_CURVE_VARIES = (
+    "which pages the guest happens to write (seeds); not how its load varies over time, nor the "
+    "curve's own error"
+)
+_MOST_ACCESSES = 10**7
 
 
 @dataclass(frozen=True)
@@ -86,19 +96,51 @@ def from_curve(name: str, curve: Curve, vm: VirtualMachine, given: Mapping[str, 
     pages = itertools.accumulate((size / vm.page_size for _, size in curve.points), max)
     points = [(time, n) for (time, _), n in zip(curve.points, pages, strict=True) if n >= 1]
 
+    if not points:
+        return Guest(name, "idle", lambda speed: given, _CURVE_VARIES, (f"{name} is idle",))
+
     def arguments(speed: float) -> dict[str, Any]:
         text = " ".join(f"{time / speed!r}:{n:.0f}" for time, n in points)
         return {"working_set": room, **given, "curve": text}
 
     return Guest(
         name=name,
-        workload="curve" if points else "idle",
-        arguments=arguments if points else lambda speed: given,
-        varies="which pages the guest happens to write (seeds); not how its load varies over time, "
-        "nor the curve's own error",
+        workload="curve",
+        arguments=arguments,
+        varies=_CURVE_VARIES,
         notes=(
-            f"what is dirtied within more than the {format_seconds(curve.longest)} that the curve "
-            "tells is extrapolated",
+            f"the curve is followed within {100 * _misfit(points, arguments(1.0), vm):.0f} %; what "
+            f"is dirtied within more than its {format_seconds(curve.longest)} is extrapolated",
             *(() if {"content", "write_bytes"} & set(given) else (_CONTENT,)),
         ),
     )
+
+
+def _misfit(
+    points: list[tuple[float, float]], arguments: Mapping[str, Any], vm: VirtualMachine
+) -> float:
+    """Return by how much the guest misses the curve where it does most, as a share.
+
+    It is made of parts that write at random, which cannot follow every curve. Windows in which it
+    writes very much are not looked at: that would take longer than a migration.
+    """
+    plugin = find("workload", "curve")
+    own = {name for name in arguments if name in {p.name for p in plugin.parameters}}
+    values = convert_all(
+        "workload 'curve'",
+        plugin.parameters,
+        {name: arguments[name] for name in own},
+        Context(vm.page_size, vm.memory),
+    )
+    workload = build_workload(plugin, values, vm, seed=1)
+    worst = 0.0
+    for time, wanted in points:
+        count = workload.index(time)
+        if count > _MOST_ACCESSES:
+            break
+        pages = np.empty(count, np.int64)
+        workload.accesses(0, pages, np.empty(count))
+        written = np.zeros(vm.pages, bool)
+        written[pages[pages >= 0]] = True
+        worst = max(worst, abs(int(written.sum()) - wanted) / wanted)
+    return worst

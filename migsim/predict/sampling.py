@@ -160,7 +160,7 @@ def _sample(row: Row) -> Sample:
     late = result["status"] == "gave_up" and result["total_seconds"] >= row.task["limit_seconds"]
     return Sample(
         completed=result["status"] == "completed",
-        error="it was not done by the deadline" if late else result["error"],
+        error="not done by the deadline" if late else result["error"],
         total=result["total_seconds"],
         downtime=result["downtime_seconds"],
         bytes=result["bytes_sent"],

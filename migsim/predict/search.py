@@ -65,12 +65,12 @@ def attempt(
         tried = dataclasses.replace(setting, limit=limit)
         (samples,) = yield [Request(tried, 1, probes)]
         worst = worst_downtime(samples)
-        wanted = worst <= goal or (thorough and any(s.completed for s in samples))
+        wanted = _keeps(worst, goal) or (thorough and any(s.completed for s in samples))
         if wanted and scenario.samples > probes and not quick:
             (others,) = yield [Request(tried, probes + 1, scenario.samples)]
             samples += others
             worst = worst_downtime(samples)
-        trial = Trial(tried, samples, worst <= goal and math.isfinite(worst))
+        trial = Trial(tried, samples, _keeps(worst, goal))
         first = first or trial
         if trial.kept:
             return trial
@@ -78,6 +78,10 @@ def attempt(
             break
         limit *= _MARGIN * goal / worst
     return first or trial
+
+
+def _keeps(worst: float, goal: float) -> bool:
+    return worst <= goal and math.isfinite(worst)
 
 
 def least_downtime(scenario: Scenario, candidate: Candidate, start: float) -> Search[Trial | None]:
