@@ -95,8 +95,8 @@ class VirtualMachine:
             raise InputError(f"virtual machine: vcpus is {self.vcpus}, expected 1 to 4096")
         if self.zero_offset is not None and self.zero_offset > self.memory - self.zero_bytes:
             raise InputError(
-                f"virtual machine: zero_offset is {format_size(self.zero_offset)}, expected at most "
-                f"{format_size(self.memory - self.zero_bytes)}, so that the zero pages fit"
+                f"virtual machine: zero_offset is {format_size(self.zero_offset)}, expected at "
+                f"most {format_size(self.memory - self.zero_bytes)}, so that the zero pages fit"
             )
         chunk = self.clear_chunk
         if chunk < size or chunk & (chunk - 1):

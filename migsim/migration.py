@@ -169,9 +169,10 @@ class Migration:
         ``start`` is the page to begin with (the order is cyclic), ``until`` a time and
         ``max_bytes`` an amount of stream bytes after which no further page starts.
         ``skip_redirtied`` leaves out pages that are in the dirty log again when their turn comes
-        (Xen's peek). ``buffered`` goes on, and returns, as soon as the sockets have taken a page: so
-        a hypervisor's blocking writes are ahead of the link. Raises RuntimeError once the guest is at the destination, ValueError for pages
-        that the guest does not have, and `InputError` for a codec that has not been measured.
+        (Xen's peek). ``buffered`` goes on, and returns, as soon as the sockets have taken a page:
+        so a hypervisor's blocking writes are ahead of the link. Raises RuntimeError once the guest
+        is at the destination, ValueError for pages that the guest does not have, and `InputError`
+        for a codec that has not been measured.
         """
         self._calls.act()
         if self._destination is not None:
@@ -247,8 +248,8 @@ class Migration:
         """Take ``share`` of their time from the vCPUs until further notice; 0 gives it all back.
 
         They run for 10 ms at a time, as under QEMU; `VirtualMachine.speed` tells what that means to
-        the workload. Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not run at the
-        source.
+        the workload. Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not
+        run at the source.
         """
         self._calls.act()
         if not 0 <= share <= 0.99:
@@ -323,7 +324,8 @@ class Migration:
         a time after which this returns in any case; ``demand=False`` only pushes. ``preempt`` gives
         demanded pages a connection of their own; without it they wait behind what the sockets
         hold. After ``window_bytes`` in a window of 100 ms the push sleeps to the window's end, and
-        with ``demand_limited`` so do demanded pages without a connection of their own. Raises RuntimeError before `resume` and ValueError for a wrong combination.
+        with ``demand_limited`` so do demanded pages without a connection of their own. Raises
+        RuntimeError before `resume` and ValueError for a wrong combination.
         """
         self._calls.act()
         if self._destination is None:

@@ -60,6 +60,7 @@ _LOOKS = {
     "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
     "hybrid": Look("hybrid", "hybrid", "#e69f00", "P"),
     "postcopy": Look("post-copy", "post", "#d55e00", "v"),
+    "qemu": Look("QEMU", "QEMU", "#b3002d", "X"),
     "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|"),
 }
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,28 @@ from migsim.simulate import Outcome, migrate
 from migsim.units import KIB, MIB
 from migsim.validate.errors import Prediction
 
-__all__ = ["HOST", "Host", "predict", "reported", "simulate"]
+__all__ = [
+    "HOST",
+    "RUNS",
+    "Host",
+    "family",
+    "is_calibration",
+    "predict",
+    "predict_all",
+    "reported",
+    "simulate",
+]
 
-HOST = Path(__file__).parents[1] / "data" / "qemu-host.json"
+_DATA = Path(__file__).parents[1] / "data"
+HOST = _DATA / "qemu-host.json"
 """The constants of the host, fitted once: `migsim.validate.fit`."""
+RUNS = tuple(sorted((_DATA / "qemu-runs").glob("*.jsonl")))
+"""The committed recordings."""
 
+_FAMILIES = {"xbzrle": "XBZRLE", "auto-converge": "auto-converge", "multifd": "multifd"}
 _SEEDS = 5
 _PATIENCE = 900.0  # seconds after which a migration without a time limit counts as not converging
+_FILL = 64 * MIB  # random words beside the working set
 _WORKING_SET_AT = 40 * MIB  # where the guest's kernel puts the memory of the first program
 _PACKET_PAGES, _PACKET_HEADER = 128, 1344  # of multifd
 
@@ -35,8 +51,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         page_seconds, zero_page_seconds: the migration thread's CPU time for a page.
         loopback_rate: bytes per second that a destination on the same machine takes in.
         write_seconds: the guest's CPU time for each byte that a write changes.
-        fault_seconds, preempt_fault_seconds: what a demanded page takes beside the network, behind
-            other pages and on a connection of its own.
+        fault_seconds, preempt_fault_seconds: what a demanded page takes beside the network, where
+            bursts of other pages keep the destination busy, and where not.
         stop_seconds: the part of the downtime that does not depend on pages.
         switch_seconds: the downtime of post-copy as QEMU counts it.
         top_pages: pages at the end of memory that hold data: the guest's kernel.
@@ -58,6 +74,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     top_pages: int = 2900
     kernel_pages: tuple[int, int] = (60, 80)
     device_bytes: int = 112_000
+
+
+def is_calibration(run: RecordedRun) -> bool:
+    """Whether constants may be fitted on a run: the first repetitions of the runs given first."""
+    return run.set in {"a", "d"} and run.repeat == 0
 
 
 @cache
@@ -86,12 +107,38 @@ def predict(run: RecordedRun, host: Host | None = None, seeds: int = _SEEDS) -> 
     return Prediction(**values, converged=True)
 
 
+def predict_all(runs: Sequence[RecordedRun]) -> list[Prediction]:
+    """Return the predictions of many runs; equal inputs are simulated once."""
+    known: dict[bytes, Prediction] = {}
+    found = []
+    for run in runs:
+        inputs = msgspec.json.encode({name: getattr(run, name) for name in run.uses})
+        key = inputs + run.hypervisor.encode()
+        if key not in known:
+            known[key] = predict(run)
+        found.append(known[key])
+    return found
+
+
+def family(run: RecordedRun) -> str:
+    """Return the kind of migration that a run is, for tables and figures."""
+    if run.postcopy_after_seconds is not None:
+        kind = "hybrid" if run.postcopy_after_seconds else "post-copy"
+        return f"{kind}, preempt" if "postcopy-preempt" in run.capabilities else kind
+    for name, kind in _FAMILIES.items():
+        if name in run.capabilities:
+            return kind
+    return "pre-copy"
+
+
 def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
     """Return the outcome of one simulation of a run. Raises `InputError`."""
     pages = run.memory // run.page_size
     accelerated = "kvm" in run.hypervisor
     top = min(host.top_pages, pages - run.zero_pages)
     preempt = "postcopy-preempt" in run.capabilities
+    # What comes in bursts keeps the destination's processors from the guest.
+    crowded = run.link.kind == "loopback" and not preempt
     return migrate(
         "qemu",
         "mix",
@@ -101,12 +148,12 @@ def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
         algorithm_args=_algorithm(run),
         workload_args={
             "parts": _workload(run.workload, host, run.memory),
-            "content": "encrypted",
+            "content": _content(run),
             "write_bytes": run.workload.write_bytes,
             "write_pattern": "fixed",
             "duplicate_fraction": 0,
         },
-        link_args=_link(run.link, host),
+        link_args=_link(run.link, host, preempt),
         vm_args={
             "vcpus": run.vcpus,
             "zero_fraction": run.zero_pages / pages,
@@ -118,7 +165,7 @@ def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
             "sync_seconds_per_gib": 200e-6,
             "page_seconds": host.page_seconds,
             "zero_page_seconds": host.zero_page_seconds,
-            "fault_seconds": host.preempt_fault_seconds if preempt else host.fault_seconds,
+            "fault_seconds": host.fault_seconds if crowded else host.preempt_fault_seconds,
             "load": min(
                 1.0, run.workload.rate * run.workload.write_bytes * host.write_seconds / run.vcpus
             ),
@@ -151,11 +198,11 @@ def reported(run: RecordedRun, outcome: Outcome, host: Host) -> Prediction:
     paused = next(event.start for event in events if event.act == "pause")
     if events[-1].act == "push":
         total = result.total_seconds + run.link.rtt / 2
-        downtime = host.switch_seconds + (host.device_bytes * 8 / run.link.rate if run.link.rate else 0)
-    else:
-        last = max(
-            (event.end for event in events if event.act in {"send", "sync"}), default=paused
+        downtime = host.switch_seconds + (
+            host.device_bytes * 8 / run.link.rate if run.link.rate else 0
         )
+    else:
+        last = max((event.end for event in events if event.act in {"send", "sync"}), default=paused)
         downtime = last - paused + host.stop_seconds
         if {"postcopy-ram", "return-path"} & set(run.capabilities):
             downtime += run.link.rtt
@@ -226,7 +273,9 @@ def _workload(load: GuestLoad, host: Host, memory: int) -> str:
         f"uniform(rate=1000, working_set={busy * 4 * KIB}, offset=16MiB)",
         f"uniform(rate=15, working_set={rare * 4 * KIB}, offset=17MiB)",
     ]
-    where = f"working_set={load.working_set}, offset={min(_WORKING_SET_AT, memory - load.working_set)}"
+    where = (
+        f"working_set={load.working_set}, offset={min(_WORKING_SET_AT, memory - load.working_set)}"
+    )
     if load.kind in {"uniform", "sequential"}:
         parts.insert(0, f"{load.kind}(rate={load.rate}, {where})")
     elif load.kind == "hotcold":
@@ -238,14 +287,27 @@ def _workload(load: GuestLoad, host: Host, memory: int) -> str:
     return " + ".join(parts)
 
 
-def _link(path: MigrationPath, host: Host) -> dict[str, Any]:
-    """Return the parameters of the link: a loopback is a link of the speed of its destination."""
+def _content(run: RecordedRun) -> str:
+    """Return what pages hold: random words but for the guest's kernel and page cache."""
+    data = run.memory // run.page_size - run.zero_pages
+    random = min(data, (run.workload.working_set + _FILL) // run.page_size)
+    if "multifd" not in run.capabilities or random == data:
+        return "encrypted"
+    half = (data - random) / 2
+    return f"encrypted:{random}+code:{half}+text:{half}"
+
+
+def _link(path: MigrationPath, host: Host, preempt: bool) -> dict[str, Any]:
+    """Return the parameters of the link: a loopback is a link of the speed of its destination.
+
+    What its sockets hold matters to demanded pages that have no connection of their own.
+    """
     if path.kind == "loopback":
         return {
             "rate": host.loopback_rate,
             "rtt": 100e-6,
             "mtu": 65_535,
-            "congestion": "cubic",
+            "congestion": "none" if preempt else "cubic",
         }
     queue = path.queue
     if not isinstance(queue, int):
