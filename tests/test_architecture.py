@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
-# package (`network`, `_kernels`, `trace`, `cli`, `validate`), which is one entry.
+# package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
     ["_kernels", "units", "pages", "timeline", "codec_costs"],
@@ -27,7 +27,7 @@ LAYERS = [
     ["simulate", "store"],
     ["collect", "experiment"],
     ["__init__"],
-    ["validate"],
+    ["validate", "predict"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
+    "predict": ("migsim.cli.predict:command", "Predict a migration, and which settings suit."),
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
     "link": ("migsim.cli.link:command", "Send bulk data over a link: rate, window, queue."),
     "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
