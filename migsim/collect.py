@@ -10,17 +10,19 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Self
 
 from migsim.errors import InputError, SweepError
 from migsim.simulate import execute
 from migsim.store import Row, Store
 from migsim.task import ResolvedTask, Task
 
-__all__ = ["check", "collect", "default_workers"]
+__all__ = ["Crew", "check", "collect", "default_workers"]
 
 _SHORT_SECONDS = 0.05
 """After a migration of less real time than that, a worker gets the next one while it is at one: so
@@ -73,12 +75,14 @@ def collect(
     keys: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> list[Row]:
     """Run the tasks that ``store`` does not hold yet; return a row for each task, in their order.
 
     The rows are the same for any number of ``workers`` (default: all processors). All tasks are
     checked first, unless `check` was called before and ``keys`` is what it returned; raises
-    `InputError` for one that cannot run, and `SweepError` if a worker dies.
+    `InputError` for one that cannot run, and `SweepError` if a worker dies. A ``crew`` lends its
+    workers, and keeps them for the next call.
     """
     keys = check(tasks) if keys is None else keys
     by_key = dict(zip(keys, tasks, strict=True))
@@ -91,7 +95,11 @@ def collect(
             store.add(_row(missing.popleft()))
             report(len(by_key) - len(missing), len(by_key))
     else:
-        _run_pool(missing, store, count, lambda done: report(done, len(by_key)), len(by_key))
+        with nullcontext(crew) if crew is not None else Crew() as workers_of:
+            _run_pool(
+                missing, store, workers_of, count, lambda done: report(done, len(by_key)),
+                len(by_key),
+            )  # fmt: skip
     return [store.rows[key] for key in keys]
 
 
@@ -154,8 +162,49 @@ def _serve(connection: Connection) -> None:
         connection.send(answer)
 
 
+class Crew:
+    """Workers that stay for several calls of `collect`, since starting them takes half a second.
+
+    They are started when they are first needed, and end with the ``with`` block.
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[Connection, BaseProcess] = {}
+
+    def members(self, count: int) -> dict[Connection, BaseProcess]:
+        """Return ``count`` workers, started if need be."""
+        while len(self._members) < count:
+            _start_worker(self._members)
+        return dict(list(self._members.items())[:count])
+
+    def end(self, *, kill: bool = False) -> None:
+        """End all workers, those that are at work only if they are to be killed."""
+        for worker in self._members.values() if kill else ():
+            worker.kill()
+        for pipe, worker in self._members.items():
+            pipe.close()
+            worker.join()
+        self._members.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(kill=error is not None)
+
+
 def _run_pool(
-    missing: deque[Job], store: Store, workers: int, report: Callable[[int], None], total: int
+    missing: deque[Job],
+    store: Store,
+    crew: Crew,
+    workers: int,
+    report: Callable[[int], None],
+    total: int,
 ) -> None:
     """Run the missing jobs; each row is stored as soon as it is there.
 
@@ -163,19 +212,11 @@ def _run_pool(
     may die, and Ctrl-C may come, at any moment. An executor of the standard library can then wait
     for ever.
     """
-    crew: dict[Connection, BaseProcess] = {}
     try:
-        for _ in range(workers):
-            _start_worker(crew)
-        _hand_out(missing, store, crew, report, total)
+        _hand_out(missing, store, crew.members(workers), report, total)
     except BaseException:
-        for worker in crew.values():
-            worker.kill()  # what it is at is not wanted any more
+        crew.end(kill=True)  # what they are at is not wanted any more
         raise
-    finally:
-        for pipe, worker in crew.items():
-            pipe.close()
-            worker.join()
 
 
 def _start_worker(crew: dict[Connection, BaseProcess]) -> None:

@@ -12,6 +12,9 @@ from migsim.units import GIB, KIB, Bytes, Fraction, Seconds, format_size
 
 __all__ = ["VirtualMachine"]
 
+THROTTLE_SLICE = 0.01
+"""Seconds for which a throttled vCPU runs before it sleeps again, as under QEMU."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachine:
@@ -40,6 +43,8 @@ class VirtualMachine:
             clear_bitmap_shift, 1 GiB).
         sync_seconds_per_gib: time to read the log, for each GiB of memory; the guest runs on. The
             default is an assumption: three passes over 32 KiB of bitmap.
+        log_needs_vcpus: reading the log takes until all vCPUs have run, and a throttled one sleeps
+            most of the time (QEMU's TCG).
         first_write_seconds: what the first write to a page after its log bit was cleared costs
             the vCPU. 0 describes a guest whose rate is set by its load, not by its processor.
             Write faults cost 1 to 2.5 us on current machines.
@@ -66,6 +71,7 @@ class VirtualMachine:
     dirty_log: Literal["sync", "send"] = "sync"
     clear_chunk: Bytes = GIB
     sync_seconds_per_gib: Seconds = 20e-6
+    log_needs_vcpus: bool = False
     first_write_seconds: Seconds = 0.0
     fault_seconds: Seconds = 20e-6
     page_seconds: Seconds = 0.0
@@ -89,8 +95,8 @@ class VirtualMachine:
             raise InputError(f"virtual machine: vcpus is {self.vcpus}, expected 1 to 4096")
         if self.zero_offset is not None and self.zero_offset > self.memory - self.zero_bytes:
             raise InputError(
-                f"virtual machine: zero_offset is {format_size(self.zero_offset)}, expected at most "
-                f"{format_size(self.memory - self.zero_bytes)}, so that the zero pages fit"
+                f"virtual machine: zero_offset is {format_size(self.zero_offset)}, expected at "
+                f"most {format_size(self.memory - self.zero_bytes)}, so that the zero pages fit"
             )
         chunk = self.clear_chunk
         if chunk < size or chunk & (chunk - 1):
@@ -121,13 +127,20 @@ class VirtualMachine:
         """Time of one reading of the dirty log."""
         return self.sync_seconds_per_gib * self.memory / GIB
 
-    def speed(self, throttle: float, slice_seconds: float) -> float:
+    def sync_wait(self, throttle: float) -> float:
+        """Return how long a reading of the log waits for throttled vCPUs, on average."""
+        if not self.log_needs_vcpus:
+            return 0.0
+        cycle = THROTTLE_SLICE / (1.0 - throttle)
+        return (throttle * cycle) ** 2 / (2.0 * cycle)
+
+    def speed(self, throttle: float) -> float:
         """Return how fast the workload goes while ``throttle`` of the vCPUs' time is taken.
 
-        The vCPUs run for ``slice_seconds`` and then sleep. What the workload misses it makes up for
-        by using idle time, unless it sleeps for longer than ``catch_up`` at a time.
+        The vCPUs run for a slice and then sleep. What the workload misses it makes up for by using
+        idle time, unless it sleeps for longer than ``catch_up`` at a time.
         """
-        asleep = slice_seconds * throttle / (1.0 - throttle)
+        asleep = THROTTLE_SLICE * throttle / (1.0 - throttle)
         if asleep > self.catch_up:
             return 1.0 - throttle
         return min(1.0, (1.0 - throttle) / self.load) if self.load else 1.0

@@ -32,7 +32,6 @@ from migsim.workload import Workload
 __all__ = ["Migration"]
 
 _MOST_CHANNELS = 1024
-_THROTTLE_SLICE = 0.01
 
 
 class Migration:
@@ -66,6 +65,7 @@ class Migration:
         self._round_open = False
         self._last_sync = 0.0
         self._dirty_rate = 0.0
+        self._throttle = 0.0
         self._switch = Switch(self.vm.pages)
 
     @property
@@ -178,10 +178,11 @@ class Migration:
         ``start`` is the page to begin with (the order is cyclic), ``until`` a time and
         ``max_bytes`` an amount of stream bytes after which no further page starts.
         ``skip_redirtied`` leaves out pages that are in the dirty log again when their turn comes
-        (Xen's peek), the log being looked at for ``peek_pages`` pages at a time. ``buffered`` goes on, and returns, as soon as the sockets have taken a page: so
-        a hypervisor's blocking writes are ahead of the link. ``order`` (int64 page numbers) tells
-        which go first, ``rate`` the stream bytes per second that leave at most, without bursts
-        (not together with ``buffered``). Raises RuntimeError once the guest is at the destination,
+        (Xen's peek), the log being looked at for ``peek_pages`` pages at a time. ``buffered`` goes
+        on, and returns, as soon as the sockets have taken a page: so a hypervisor's blocking writes
+        are ahead of the link. ``order`` (int64 page numbers) tells which go first, ``rate`` the
+        stream bytes per second that leave at most, without bursts (not together with
+        ``buffered``). Raises RuntimeError once the guest is at the destination,
         ValueError for pages that the guest does not have and for a wrong combination, and
         `InputError` for a codec that has not been measured.
         """
@@ -237,7 +238,8 @@ class Migration:
         started = self._now
         place = self.guest_is
         if place != "destination":
-            self._advance(self._now + self.vm.sync_seconds)
+            wait = self.vm.sync_wait(self._throttle)
+            self._advance(self._now + self.vm.sync_seconds + wait)
         dirty = self._guest.read_log(clear=True)
         elapsed = self._now - self._last_sync
         if elapsed > 0 and place == "source":
@@ -265,15 +267,16 @@ class Migration:
         """Take ``share`` of their time from the vCPUs until further notice; 0 gives it all back.
 
         They run for 10 ms at a time, as under QEMU; `VirtualMachine.speed` tells what that means to
-        the workload. Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not run at the
-        source.
+        the workload. Raises ValueError outside 0 to 0.99, and RuntimeError where the guest does not
+        run at the source.
         """
         self._calls.act()
         if not 0 <= share <= 0.99:
             raise ValueError(f"throttle({share}): expected a share from 0 to 0.99")
         if self.guest_is != "source":
             raise RuntimeError("throttle() while the guest does not run at the source")
-        self._guest.clock.run(self._now, self.vm.speed(share, _THROTTLE_SLICE))
+        self._throttle = share
+        self._guest.clock.run(self._now, self.vm.speed(share))
         self._log("throttle", self._now, "source")
 
     def pause(self) -> None:
@@ -281,6 +284,7 @@ class Migration:
         self._calls.act()
         if self.guest_is != "source":
             raise RuntimeError("pause() while the guest does not run at the source")
+        self._throttle = 0.0
         self._guest.clock.pause(self._now)
         self._switch.replay_error = self._guest.replay_error()
         self._switch.paused_at = self._now
@@ -339,7 +343,8 @@ class Migration:
         a time after which this returns in any case; ``demand=False`` only pushes. ``preempt`` gives
         demanded pages a connection of their own; without it they wait behind what the sockets
         hold. After ``window_bytes`` in a window of 100 ms the push sleeps to the window's end, and
-        with ``demand_limited`` so do demanded pages without a connection of their own. Raises RuntimeError before `resume` and ValueError for a wrong combination.
+        with ``demand_limited`` so do demanded pages without a connection of their own. Raises
+        RuntimeError before `resume` and ValueError for a wrong combination.
         """
         self._calls.act()
         if self._destination is None:

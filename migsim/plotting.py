@@ -62,6 +62,7 @@ _LOOKS = {
     "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
     "hybrid": Look("hybrid", "hybrid", "#e69f00", "P"),
     "postcopy": Look("post-copy", "post", "#d55e00", "v"),
+    "qemu": Look("QEMU", "QEMU", "#b3002d", "X"),
     "xen_postcopy": Look("Xen post-copy", "Xen post", "#ee8866", "1"),
     "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|"),
 }

@@ -10,13 +10,13 @@ import pytest
 from helpers import ROOT
 
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
-# package (`network`, `_kernels`, `trace`, `cli`, `validate`), which is one entry.
+# package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec_costs", "hypervisor"],
-    ["parameters"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs"],
+    ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
-    ["content", "encoders", "registry", "plotting"],
+    ["content", "encoders", "registry", "plotting", "peers"],
     ["accesses", "memory", "codec_sizes"],
     ["guest", "build", "trace", "calibration"],
     ["coding"],
@@ -27,7 +27,7 @@ LAYERS = [
     ["simulate", "store"],
     ["collect", "experiment"],
     ["__init__"],
-    ["validate"],
+    ["validate", "predict"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

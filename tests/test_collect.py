@@ -17,7 +17,8 @@ from typing import ClassVar
 import pytest
 
 from migsim import InputError, Migration, Task
-from migsim.collect import check, collect, default_workers
+from migsim.collect import Crew, check, collect, default_workers
+from migsim.errors import SweepError
 from migsim.store import Row, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +84,30 @@ def test_one_and_two_workers_give_the_same_rows_byte_for_byte(tmp_path: Path) ->
     assert [row.key for row in one] == [task.key for task in tasks]
     assert lines(tmp_path / "1") == [row.text.encode() for row in one]
     assert sorted(lines(tmp_path / "1")) == sorted(lines(tmp_path / "2"))
+
+
+def test_a_crew_stays_for_several_sweeps_and_ends_with_its_block(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, Crew() as crew:
+        first = collect(sweep(2), store, workers=2, crew=crew)
+        workers = list(crew.members(2).values())
+        second = collect(sweep(6), store, workers=2, crew=crew)
+        assert list(crew.members(2).values()) == workers
+        assert all(worker.is_alive() for worker in workers)
+    assert not any(worker.is_alive() for worker in workers)
+    assert [row.text for row in second] == [row.text for row in gather(tmp_path / "1", sweep(6))]
+    assert second[:2] == first
+
+
+def test_a_crew_whose_worker_died_is_ended(tmp_path: Path, mine: str) -> None:
+    log = tmp_path / "log"
+    log.write_text("1\n2\n3\n")
+    tasks = sweep(2, algorithm=f"{mine}:dying", algorithm_args={"log": str(log)})
+    with Store(tmp_path) as store, Crew() as crew:
+        workers = list(crew.members(2).values())
+        with pytest.raises(SweepError, match="a worker process died"):
+            collect(tasks, store, workers=2, crew=crew)
+        assert not any(worker.is_alive() for worker in workers)
+        assert len(collect(sweep(4), store, workers=2, crew=crew)) == 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -19,6 +19,7 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.startswith(".venv/bin/migsim migrate") and "mine.mtrace" not in line
 ]
+PREDICTIONS = re.findall(r"^\.venv/bin/migsim (predict .*)$", README, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -32,6 +33,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_there_are_examples() -> None:
     assert len(BLOCKS) == 2
     assert len(COMMANDS) == 4
+    assert len(PREDICTIONS) == 2
     assert len(BLOCKS[0].strip().splitlines()) <= 10
 
 
@@ -42,6 +44,21 @@ def test_a_command_completes(
     monkeypatch.setattr("sys.argv", ["migsim", *shlex.split(command)])
     main()
     assert "completed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", PREDICTIONS)
+def test_a_prediction_says_what_the_text_says(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["migsim", *shlex.split(command)])
+    main()
+    told = capsys.readouterr().out
+    assert "post-copy" in told
+    if "--downtime" in command:
+        for figure in re.findall(r"\d+ ms|[\d.]+ Gbit/s|\d+ %", README.split("in words what")[1])[:4]:
+            number, unit = figure.split()
+            found = [float(one) for one in re.findall(rf"([\d.]+) {unit}", told)]
+            assert any(abs(one - float(number)) <= 0.02 * float(number) for one in found), figure
 
 
 def test_the_example_from_python(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,18 +29,21 @@ def sequential(
     offset: MemoryShare = 0,
     rate: PageRate = 10_000.0,
     read_fraction: Fraction = 0.0,
+    start: Fraction | None = None,
 ) -> Workload:
     """Writes the pages of the working set in order, round and round.
 
-    In t seconds it dirties min(rate t, W) of the W pages. Reads make a sweep of their own. The
-    seed chooses the page to start with (seed 0: the first); ``working_set`` defaults to a quarter
-    of the memory.
+    In t seconds it dirties min(rate t, W) of the W pages. Reads make a sweep of their own.
+    ``start`` tells how far a sweep has come; by default the seed chooses it (seed 0: a sweep
+    begins). ``working_set`` defaults to a quarter of the memory.
     """
-    start, count = vm.region(working_set, offset)
+    first_page, count = vm.region(working_set, offset)
     phase = int(random_bits(np.uint64(seed % 2**64), 0) % np.uint64(count)) if seed else 0
+    if start is not None:
+        phase = int(start * count) % count
     return Steady(
-        pages=start + count,
+        pages=first_page + count,
         rate=rate,
         read_fraction=read_fraction,
-        draw=lambda first, out: _draw(first, start, count, 1.0 - read_fraction, phase, out),
+        draw=lambda first, out: _draw(first, first_page, count, 1.0 - read_fraction, phase, out),
     )

@@ -16,9 +16,11 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
+    "predict": ("migsim.cli.predict:command", "Predict a migration, and which settings suit."),
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
     "link": ("migsim.cli.link:command", "Send bulk data over a link: rate, window, queue."),
     "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
+    "qemu": ("migsim.cli.qemu:qemu", "Run and record real migrations between two QEMUs."),
     "calibrate": ("migsim.cli.calibrate:command", "Measure what codecs cost on this machine."),
     "list": ("migsim.cli.listing:command", "List algorithms, workloads, links or experiments."),
     "trace": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migsim.cli.outputs import check_figure
+from migsim.cli.validate_qemu import qemu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ __all__ = ["validate"]
 @click.group()
 def validate() -> None:
     """Compare models with measurements."""
+
+
+validate.add_command(qemu)
 
 
 @validate.command()

@@ -72,21 +72,38 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         postcopy_requests: pages that the destination has asked for.
         xbzrle: QEMU's counters ``pages``, ``bytes``, ``cache-miss``, ``overflow``.
         throttle_percent: the highest throttle of the vCPUs.
+        multifd_bytes: what went over the channels of multifd, their packet headers included.
+        remaining_bytes: dirty when it was cancelled.
+        dirty_pages_rate: pages newly dirtied per second, as QEMU last estimated it.
+        mbps: QEMU's own throughput, in Mbit/s.
+        visible_downtime_seconds: from the source's STOP event to the destination's RESUME; the
+            guest runs nowhere meanwhile, whatever QEMU counts as downtime.
+        postcopy_started_seconds: when post-copy began, in seconds after ``migrate``.
+        postcopy_blocktime_seconds: how long all vCPUs together waited for pages, and
+        postcopy_vcpu_blocktime_seconds: each of them; with the capability ``postcopy-blocktime``.
     """
 
     status: str
-    total_seconds: float
+    total_seconds: float = 0.0
     downtime_seconds: float | None = None
     setup_seconds: float = 0.0
-    transferred_bytes: int
+    transferred_bytes: int = 0
     precopy_bytes: int = 0
     downtime_bytes: int = 0
     postcopy_bytes: int = 0
     normal_pages: int | None = None
     dirty_syncs: int | None = None
     postcopy_requests: int | None = None
-    xbzrle: dict[str, int] | None = None
+    xbzrle: dict[str, float] | None = None
     throttle_percent: int | None = None
+    multifd_bytes: int | None = None
+    remaining_bytes: int | None = None
+    dirty_pages_rate: int | None = None
+    mbps: float | None = None
+    visible_downtime_seconds: float | None = None
+    postcopy_started_seconds: float | None = None
+    postcopy_blocktime_seconds: float | None = None
+    postcopy_vcpu_blocktime_seconds: tuple[float, ...] | None = None
 
 
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +120,8 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
         parameters: QEMU's migration parameters: ``max-bandwidth`` in bytes per second,
             ``downtime-limit`` in milliseconds, and so on, by QEMU's names.
         postcopy_after_seconds: when post-copy was started; None for never.
+        postcopy_after_rounds: or after how many rounds over the memory.
+        warm_up_seconds: how long the guest had been writing before; None where nobody knows.
         time_limit_seconds: when the migration would have been cancelled; None for never.
         uses: what a model may use of all this.
         date: when it was recorded, ISO 8601.
@@ -123,11 +142,14 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     parameters: dict[str, Any] = {}  # msgspec copies it
     postcopy_after_seconds: float | None = None
+    postcopy_after_rounds: int | None = None
+    warm_up_seconds: float | None = 5.0
     time_limit_seconds: float | None = None
     measured: Measured
     uses: tuple[str, ...] = (
         "memory", "zero_pages", "vcpus", "workload", "link", "capabilities", "parameters",
-        "postcopy_after_seconds", "time_limit_seconds",
+        "postcopy_after_seconds", "postcopy_after_rounds", "warm_up_seconds",
+        "time_limit_seconds",
     )  # fmt: skip
     date: str | None = None
     versions: dict[str, str] = {}

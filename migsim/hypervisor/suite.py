@@ -1,0 +1,84 @@
+"""Runs scenarios one after the other and keeps what a file already holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from migsim.errors import InputError
+from migsim.hypervisor.live import Tools, run
+from migsim.hypervisor.runs import RecordedRun, read_runs, write_run
+from migsim.hypervisor.scenario import Scenario
+
+__all__ = ["Failure", "check_known", "missing", "run_missing"]
+
+_INPUTS = (
+    "vcpus", "workload", "link", "capabilities", "parameters", "postcopy_after_seconds",
+    "postcopy_after_rounds",
+)  # fmt: skip
+
+
+class Failure(NamedTuple):
+    """A run that came to nothing: a QEMU or its guest died, or the migration failed."""
+
+    name: str
+    repeat: int
+    reason: str
+
+
+def missing(
+    scenarios: Sequence[Scenario], repeats: int, known: Sequence[RecordedRun]
+) -> list[tuple[Scenario, int]]:
+    """Return what is still to run, repetition by repetition, so that a stop leaves whole rounds."""
+    there = {(run.name, run.repeat) for run in known}
+    return [
+        (scenario, repeat)
+        for repeat in range(repeats)
+        for scenario in scenarios
+        if (scenario.name, repeat) not in there
+    ]
+
+
+def check_known(output: Path, scenarios: Sequence[Scenario]) -> list[RecordedRun]:
+    """Return the runs of a file. Raises `InputError` where one has a scenario's name and differs.
+
+    Otherwise two different migrations would be taken for repetitions of one.
+    """
+    if not output.exists() or output.stat().st_size == 0:
+        return []
+    known = read_runs(output)
+    by_name = {scenario.name: scenario for scenario in scenarios}
+    for past in known:
+        scenario = by_name.get(past.name)
+        for key in _INPUTS if scenario is not None else ():
+            if getattr(past, key) != getattr(scenario, key):
+                raise InputError(
+                    f"{output}: '{past.name}' was recorded with {key} {getattr(past, key)!r}, "
+                    f"and the scenario has {getattr(scenario, key)!r}, "
+                    "expected another name or another file"
+                )
+    return known
+
+
+def run_missing(
+    todo: Sequence[tuple[Scenario, int]],
+    tools_for: Callable[[Scenario], Tools],
+    output: Path,
+    collection: str,
+    tell: Callable[[str], None],
+) -> Iterator[RecordedRun | Failure]:
+    """Run and append each; yield it when it is in the file. One that fails stops no other."""
+    for scenario, repeat in todo:
+        tell(f"{scenario.name}: starts")
+        tools = tools_for(scenario)
+        try:
+            recorded = run(
+                scenario, tools, repeat=repeat, collection=collection,
+                tell=lambda stage, name=scenario.name: tell(f"{name}: {stage}"),  # type: ignore[misc]
+            )  # fmt: skip
+        except RuntimeError as error:
+            yield Failure(scenario.name, repeat, str(error))
+            continue
+        write_run(output, recorded)
+        yield recorded

@@ -1,0 +1,1 @@
+"""Predictions before a migration: what each way of migrating will cost, and which settings do."""

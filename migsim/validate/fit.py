@@ -1,0 +1,68 @@
+"""Fits the constants of a host on the calibration runs: `python -m migsim.validate.fit`.
+
+They are fitted once, for all runs together, and never on the runs that errors are reported of.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from scipy.stats import theilslopes
+
+from migsim.hypervisor.runs import RecordedRun, read_runs
+from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict, switches
+
+__all__ = ["fit"]
+
+_FAULT_SECONDS = np.geomspace(0.1e-3, 3e-3, 12)
+
+
+def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
+    """Return the constants that suit ``runs`` best; those that no run tells are as in ``start``.
+
+    What a page costs the processors was measured apart, with QEMU's own trace.
+    """
+    loopback = [run for run in runs if run.link.kind == "loopback"]
+    switched = [run for run in loopback if switches(run)]
+    stopped = [run for run in loopback if run not in switched and run.measured.downtime_seconds]
+    sizes = [run.measured.downtime_bytes for run in stopped]
+    pace, fixed, _, _ = theilslopes([run.measured.downtime_seconds for run in stopped], sizes)
+    host = msgspec.structs.replace(
+        start,
+        setup_seconds=statistics.median(run.measured.setup_seconds for run in runs),
+        loopback_rate=float(f"{1 / pace:.3g}"),
+        stop_seconds=round(max(0.0, float(fixed)), 4),
+        switch_seconds=statistics.median(run.measured.downtime_seconds or 0.0 for run in switched),
+    )
+    plain = [run for run in switched if "postcopy-preempt" not in run.capabilities]
+    tried = [msgspec.structs.replace(host, fault_seconds=float(f"{x:.2g}")) for x in _FAULT_SECONDS]
+    return min(tried, key=lambda one: _request_error(plain, one))
+
+
+def _request_error(runs: Sequence[RecordedRun], host: Host) -> float:
+    """Return the mean error of the numbers of requests, as ratios."""
+    ratios = [
+        (predict(run, host).postcopy_requests or 0) / (run.measured.postcopy_requests or 1)
+        for run in runs
+    ]
+    return statistics.fmean(abs(math.log(max(ratio, 1e-3))) for ratio in ratios)
+
+
+def main() -> None:
+    """Fit on the committed calibration runs and write the constants."""
+    runs = [run for path in RUNS for run in read_runs(path) if is_calibration(run)]
+    host = fit(runs, msgspec.json.decode(HOST.read_bytes(), type=Host))
+    text = msgspec.json.format(msgspec.json.encode(host), indent=2)
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HOST
+    target.write_bytes(text + b"\n")
+    print(text.decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""What a recorded migration of QEMU is predicted to come to, from its inputs alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from migsim.errors import InputError
+from migsim.hypervisor.runs import MigrationPath, RecordedRun
+from migsim.network.link import LEAST_QUEUE, SEND_LIMIT
+from migsim.simulate import Outcome, migrate
+from migsim.units import MIB
+from migsim.validate.errors import Prediction
+
+__all__ = [
+    "HOST",
+    "RUNS",
+    "Host",
+    "family",
+    "is_calibration",
+    "predict",
+    "predict_all",
+    "reported",
+    "simulate",
+    "switches",
+]
+
+_DATA = Path(__file__).parents[1] / "data"
+HOST = _DATA / "qemu-host.json"
+"""The constants of the host, fitted once: `migsim.validate.fit`."""
+RUNS = tuple(sorted((_DATA / "qemu-runs").glob("*.jsonl")))
+"""The committed recordings."""
+
+_FAMILIES = {"xbzrle": "XBZRLE", "auto-converge": "auto-converge", "multifd": "multifd"}
+_SEEDS = 5
+_JITTER = 0.02  # seconds by which simulations differ in when they begin
+_PATIENCE = 900.0  # seconds after which a migration without a time limit counts as not converging
+_FILL = 64 * MIB  # random words beside the working set
+_WORKING_SET_AT = 40 * MIB  # where the guest's kernel puts the memory of the first program
+_PACKET_PAGES, _PACKET_HEADER = 128, 1344  # of multifd
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """Constants of one machine on which both QEMUs run; the same for all runs.
+
+    Attributes:
+        setup_seconds: from the command to the first reading of the log.
+        page_seconds, zero_page_seconds: the migration thread's CPU time for a page.
+        loopback_rate: bytes per second that a destination on the same machine takes in.
+        write_seconds: the guest's CPU time for each byte that a write changes.
+        fault_seconds, preempt_fault_seconds: what a demanded page takes beside the network, where
+            bursts of other pages keep the destination busy, and where not.
+        stop_seconds: the part of the downtime that does not depend on pages.
+        switch_seconds: the downtime of post-copy as QEMU counts it.
+        command_seconds: from the end of the warm-up to the command to migrate.
+        top_pages: pages at the end of memory that hold data: the guest's kernel.
+        kernel: what the guest's kernel does to those: pages, and their writes and reads per second.
+        device_bytes: device state without its first vCPU's part.
+    """
+
+    setup_seconds: float
+    page_seconds: float
+    zero_page_seconds: float
+    loopback_rate: float
+    write_seconds: float
+    fault_seconds: float
+    preempt_fault_seconds: float
+    stop_seconds: float
+    switch_seconds: float
+    command_seconds: float = 0.01
+    top_pages: int = 2900
+    kernel: tuple[tuple[int, float, float], ...] = ((60, 1000.0, 0.0), (80, 15.0, 0.0))
+    device_bytes: int = 112_000
+
+
+def is_calibration(run: RecordedRun) -> bool:
+    """Whether constants may be fitted on a run: the first repetitions of the runs given first."""
+    return run.set in {"a", "d"} and run.repeat == 0
+
+
+@cache
+def _host() -> Host:
+    return msgspec.json.decode(HOST.read_bytes(), type=Host)
+
+
+def predict(run: RecordedRun, host: Host | None = None, seeds: int = _SEEDS) -> Prediction:
+    """Return the medians of several simulations that differ in what chance the guest had.
+
+    Raises `InputError` where the run uses what the model does not know.
+    """
+    chosen = host or _host()
+    found = []
+    for seed in range(1, seeds + 1):
+        found.append(reported(run, simulate(run, chosen, seed), chosen))
+        if not found[-1].converged:
+            break
+    first = found[-1]
+    if not first.converged:
+        return first
+    values = {
+        name: statistics.median_low(getattr(one, name) for one in found)
+        for name in ("total", "downtime", "bytes", "rounds", "postcopy_requests")
+    }
+    return Prediction(**values, converged=True)
+
+
+def predict_all(runs: Sequence[RecordedRun]) -> list[Prediction]:
+    """Return the predictions of many runs; equal inputs are simulated once."""
+    known: dict[bytes, Prediction] = {}
+    found = []
+    for run in runs:
+        inputs = msgspec.json.encode({name: getattr(run, name) for name in run.uses})
+        key = inputs + run.hypervisor.encode()
+        if key not in known:
+            known[key] = predict(run)
+        found.append(known[key])
+    return found
+
+
+def switches(run: RecordedRun) -> bool:
+    """Whether post-copy was started at some time."""
+    return run.postcopy_after_seconds is not None or run.postcopy_after_rounds is not None
+
+
+def family(run: RecordedRun) -> str:
+    """Return the kind of migration that a run is, for tables and figures."""
+    if switches(run):
+        kind = "post-copy" if run.postcopy_after_seconds == 0 else "hybrid"
+        return f"{kind}, preempt" if "postcopy-preempt" in run.capabilities else kind
+    for name, kind in _FAMILIES.items():
+        if name in run.capabilities:
+            return kind
+    return "pre-copy"
+
+
+def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
+    """Return the outcome of one simulation of a run. Raises `InputError`."""
+    pages = run.memory // run.page_size
+    accelerated = "kvm" in run.hypervisor
+    top = min(host.top_pages, pages - run.zero_pages)
+    preempt = "postcopy-preempt" in run.capabilities
+    # What comes in bursts keeps the destination's processors from the guest.
+    crowded = run.link.kind == "loopback" and not preempt
+    return migrate(
+        "qemu",
+        "mix",
+        "custom",
+        memory=pages * run.page_size,
+        seed=seed,
+        algorithm_args=_algorithm(run),
+        workload_args={
+            "parts": _workload(run, host, seed),
+            "content": _content(run),
+            "write_bytes": run.workload.write_bytes,
+            "write_pattern": "fixed",
+            "duplicate_fraction": 0,
+        },
+        link_args=_link(run.link, host, preempt),
+        vm_args={
+            "vcpus": run.vcpus,
+            "zero_fraction": run.zero_pages / pages,
+            "zero_offset": (pages - run.zero_pages - top) * run.page_size,
+            "device_state": host.device_bytes + 9500 * run.vcpus,
+            "resume_seconds": 0,
+            "dirty_log": "send" if accelerated else "sync",
+            "log_needs_vcpus": not accelerated,
+            "sync_seconds_per_gib": 200e-6,
+            "page_seconds": host.page_seconds,
+            "zero_page_seconds": host.zero_page_seconds,
+            "fault_seconds": host.fault_seconds if crowded else host.preempt_fault_seconds,
+            "load": min(
+                1.0, run.workload.rate * run.workload.write_bytes * host.write_seconds / run.vcpus
+            ),
+            "catch_up": 0.25,
+        },
+    )
+
+
+def reported(run: RecordedRun, outcome: Outcome, host: Host) -> Prediction:
+    """Return what QEMU's source would report of a simulated migration.
+
+    Its clock stops when its sockets have taken the last byte, in post-copy when the destination
+    has all pages.
+    """
+    result, events = outcome.result, list(outcome.timeline)
+    if result.status not in {"completed", "gave_up"}:
+        raise InputError(f"run '{run.name}': the simulation ended as {result.status}")
+    sent = result.sent_first_copy + result.sent_resent + result.sent_faulted
+    if "multifd" in run.capabilities:
+        zeros = result.zero_pages
+        transferred = sent - zeros + _PACKET_HEADER * (result.pages_sent // _PACKET_PAGES)
+    else:
+        transferred = sent + 8 * result.pages_sent
+    rounds = 1 + sum(event.act == "sync" for event in events)
+    if result.status == "gave_up":
+        return Prediction(
+            total=None, downtime=None, bytes=None, rounds=None, postcopy_requests=None,
+            converged=False,
+        )  # fmt: skip
+    paused = next(event.start for event in events if event.act == "pause")
+    if events[-1].act == "push":
+        total = result.total_seconds + run.link.rtt / 2
+        downtime = host.switch_seconds + (
+            host.device_bytes * 8 / run.link.rate if run.link.rate else 0
+        )
+    else:
+        last = max((event.end for event in events if event.act in {"send", "sync"}), default=paused)
+        downtime = last - paused + host.stop_seconds
+        if {"postcopy-ram", "return-path"} & set(run.capabilities):
+            downtime += run.link.rtt
+        total = paused + downtime
+    return Prediction(
+        total=host.setup_seconds + total,
+        downtime=downtime,
+        bytes=transferred,
+        rounds=rounds,
+        postcopy_requests=result.requests,
+        converged=True,
+    )
+
+
+def _algorithm(run: RecordedRun) -> dict[str, Any]:
+    """Return the parameters of algorithm ``qemu`` that say what the run's say."""
+    given, on = run.parameters, set(run.capabilities)
+    arguments: dict[str, Any] = {
+        "version": _version(run),
+        "max_bandwidth": float(given.get("max-bandwidth", 128 * MIB)),
+        "downtime_limit": given.get("downtime-limit", 300) / 1e3,
+        "switchover_bandwidth": float(given.get("avail-switchover-bandwidth", 0)),
+        "cancel_after": run.time_limit_seconds or _PATIENCE,
+    }
+    if "xbzrle" in on:
+        arguments |= {"xbzrle": True, "xbzrle_cache": given.get("xbzrle-cache-size", 64 * MIB)}
+    if "multifd" in on:
+        arguments |= {
+            "multifd": True,
+            "channels": given.get("multifd-channels", 2),
+            "compression": given.get("multifd-compression", "none"),
+        }
+    if "auto-converge" in on:
+        arguments |= {
+            "auto_converge": True,
+            "throttle_trigger": given.get("throttle-trigger-threshold", 50) / 100,
+            "throttle_initial": given.get("cpu-throttle-initial", 20) / 100,
+            "throttle_increment": given.get("cpu-throttle-increment", 10) / 100,
+            "throttle_tailslow": bool(given.get("cpu-throttle-tailslow", False)),
+            "max_throttle": given.get("max-cpu-throttle", 99) / 100,
+        }
+    if "dirty-limit" in on:
+        arguments |= {
+            "dirty_limit": True,
+            "vcpu_dirty_limit": given.get("vcpu-dirty-limit", 1) * 1e6,
+        }
+    if switches(run):
+        arguments |= {
+            "postcopy_after": run.postcopy_after_seconds,
+            "postcopy_rounds": run.postcopy_after_rounds,
+            "postcopy_preempt": "postcopy-preempt" in on,
+            "max_postcopy_bandwidth": float(given.get("max-postcopy-bandwidth", 0)),
+        }
+    return arguments
+
+
+def _version(run: RecordedRun) -> float:
+    for word in run.hypervisor.split():
+        major, _, rest = word.partition(".")
+        if major.isdigit():
+            return float(f"{major}.{rest.partition('.')[0] or 0}")
+    return 10.0
+
+
+def _workload(run: RecordedRun, host: Host, seed: int) -> str:
+    """Return the guest as parts of a mix: its program, and its kernel beside."""
+    load = run.workload
+    place = min(_WORKING_SET_AT, run.memory - load.working_set)
+    program = f"rate={load.rate}, working_set={load.working_set}, offset={place}"
+    if load.kind == "sequential" and run.warm_up_seconds is not None:
+        begun = load.rate * (run.warm_up_seconds + host.command_seconds + seed * _JITTER)
+        program += f", start={begun * run.page_size / load.working_set % 1.0}"
+    elif load.kind == "hotcold":
+        program += f", hot_fraction={load.hot_fraction}, hot_probability={load.hot_probability}"
+    parts = [] if load.kind == "idle" else [f"{load.kind}({program})"]
+    first = run.memory // run.page_size - host.top_pages
+    for pages, writes, reads in host.kernel:
+        parts.append(
+            f"uniform(rate={writes}, read_fraction={reads / (writes + reads)}, "
+            f"working_set={pages * run.page_size}, offset={first * run.page_size})"
+        )
+        first += pages
+    return " + ".join(parts)
+
+
+def _content(run: RecordedRun) -> str:
+    """Return what pages hold: random words but for the guest's kernel and page cache."""
+    data = run.memory // run.page_size - run.zero_pages
+    random = min(data, (run.workload.working_set + _FILL) // run.page_size)
+    if "multifd" not in run.capabilities or random == data:
+        return "encrypted"
+    half = (data - random) / 2
+    return f"encrypted:{random}+code:{half}+text:{half}"
+
+
+def _link(path: MigrationPath, host: Host, preempt: bool) -> dict[str, Any]:
+    """Return the parameters of the link: a loopback is a link of the speed of its destination.
+
+    What its sockets hold matters to demanded pages that have no connection of their own.
+    """
+    if path.kind == "loopback":
+        return {
+            "rate": host.loopback_rate,
+            "rtt": 100e-6,
+            "mtu": 65_535,
+            "congestion": "none" if preempt else "cubic",
+        }
+    queue = path.queue
+    if not isinstance(queue, int):
+        queue = max(LEAST_QUEUE, int(path.rate / 8 * path.rtt))
+    found = {
+        "rate": path.rate / 8,
+        "rtt": path.rtt,
+        "loss": path.loss,
+        "queue": str(queue),
+        "congestion": path.congestion,
+        "receive_buffer": path.receive_buffer,
+    }
+    if path.send_buffer != SEND_LIMIT:
+        found["send_buffer"] = path.send_buffer
+    return found

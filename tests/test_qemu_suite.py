@@ -1,0 +1,173 @@
+"""The suite and the commands, with runs that are made up: resume, output, stops, bad input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migsim.cli.main import main
+from migsim.errors import InputError
+from migsim.hypervisor import live
+from migsim.hypervisor.guest import Kit
+from migsim.hypervisor.live import Tools, _is_due
+from migsim.hypervisor.qemu import Program
+from migsim.hypervisor.runs import GuestLoad, Measured, RecordedRun, read_runs, write_run
+from migsim.hypervisor.scenario import Scenario
+from migsim.hypervisor.suite import check_known, missing, run_missing
+from migsim.units import MIB
+
+TOOLS = Tools(
+    Program("qemu", "10.0.2"),
+    Kit(Path("vmlinuz-1"), Path("guest-1.cpio.gz"), Path("relay-1")),
+    "tcg",
+)
+SCENARIOS = [
+    Scenario(name=name, memory=256 * MIB, workload=GuestLoad(kind="uniform", rate=rate))
+    for name, rate in (("slow", 10.0), ("quick", 1000.0))
+]
+
+
+def made_up(scenario: Scenario, tools: Tools, *, repeat: int = 0, **_: Any) -> RecordedRun:
+    return RecordedRun(
+        name=scenario.name, repeat=repeat, hypervisor=f"qemu {tools.program.version} tcg",
+        memory=scenario.memory, zero_pages=10, workload=scenario.workload,
+        capabilities=scenario.capabilities, parameters=scenario.parameters,
+        measured=Measured(
+            status="completed", total_seconds=5.25, downtime_seconds=0.012, normal_pages=7,
+            transferred_bytes=123456789, dirty_syncs=3,
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Replace the running; return what was run."""
+    done: list[tuple[str, int]] = []
+
+    def run(scenario: Scenario, tools: Tools, *, repeat: int = 0, **more: Any) -> RecordedRun:
+        done.append((scenario.name, repeat))
+        more["tell"]("boots")
+        return made_up(scenario, tools, repeat=repeat)
+
+    monkeypatch.setattr("migsim.hypervisor.suite.run", run)
+    monkeypatch.setattr(live, "run", run)
+    monkeypatch.setattr("migsim.cli.qemu._tools", lambda *_: lambda _: TOOLS)
+    return done
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["migsim", "qemu", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as exit_:
+        assert isinstance(exit_.code, int)
+        return exit_.code
+    return 0
+
+
+def test_what_a_file_holds_is_not_run_again(tmp_path: Path, ran: list[tuple[str, int]]) -> None:
+    output = tmp_path / "runs.jsonl"
+    assert check_known(output, SCENARIOS) == []
+    write_run(output, made_up(SCENARIOS[1], TOOLS))
+    todo = missing(SCENARIOS, 2, check_known(output, SCENARIOS))
+    assert [(item.name, repeat) for item, repeat in todo] == [
+        ("slow", 0), ("slow", 1), ("quick", 1)
+    ]  # fmt: skip
+    told: list[str] = []
+    for number, _ in enumerate(run_missing(todo, lambda _: TOOLS, output, "x", told.append), 2):
+        assert len(read_runs(output)) == number  # written before the next one starts
+    assert ran == [("slow", 0), ("slow", 1), ("quick", 1)]
+    assert told[:2] == ["slow: starts", "slow: boots"]
+    assert missing(SCENARIOS, 2, check_known(output, SCENARIOS)) == []
+
+
+def test_another_scenario_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    output = tmp_path / "runs.jsonl"
+    other = Scenario(name="slow", memory=256 * MIB, workload=GuestLoad(kind="uniform", rate=11.0))
+    write_run(output, made_up(other, TOOLS))
+    with pytest.raises(InputError, match="'slow' was recorded with workload"):
+        check_known(output, SCENARIOS)
+
+
+SCENARIO = 'memory = "256MiB"\n[workload]\nkind = "uniform"\nrate = 10\n'
+
+
+def test_the_suite_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]]
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.toml").write_text(SCENARIO)
+    output = tmp_path / "runs.jsonl"
+    assert call(monkeypatch, "suite", tmp_path / "b.toml", "--output", output) == 0
+    assert call(monkeypatch, "suite", tmp_path, "--repeats", 2, "--output", output) == 0
+    assert ran == [("b", 0), ("a", 0), ("a", 1), ("b", 1)]
+    assert len(read_runs(output)) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kept"),
+    [(KeyboardInterrupt(), 130, [0]), (RuntimeError("the guest died"), 1, [0, 2])],
+)
+def test_a_suite_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, kept: list[int],
+) -> None:  # fmt: skip
+    (tmp_path / "a.toml").write_text(SCENARIO)
+    output = tmp_path / "runs.jsonl"
+
+    def run(scenario: Scenario, tools: Tools, *, repeat: int = 0, **_: Any) -> RecordedRun:
+        if repeat == 1:
+            raise error
+        return made_up(scenario, tools, repeat=repeat)
+
+    monkeypatch.setattr("migsim.hypervisor.suite.run", run)
+    suite = ("suite", tmp_path, "--repeats", 3, "--output", output)
+    assert call(monkeypatch, *map(str, suite)) == status
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert ("a 1: failed, the guest died" in told) == (status == 1)
+    assert [run.repeat for run in read_runs(output)] == kept
+
+
+def test_run_prints_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "mine.toml").write_text(SCENARIO)
+    output = tmp_path / "runs.jsonl"
+    for _ in range(2):  # a second call adds further repetitions
+        assert call(monkeypatch, "run", tmp_path / "mine.toml", "--output", output) == 0
+    assert ran == [("mine", 0), ("mine", 1)]
+    told = capsys.readouterr().out
+    for text in ("mine on qemu 10.0.2 tcg: completed", "5.250 s", "12.0 ms", "123.5 MB"):
+        assert text in told
+
+
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.toml").write_text("memory = 1")
+    for arguments in (
+        ["run", tmp_path / "bad.toml"],
+        ["run", "nonsense"],
+        ["run", "idle-512", "--output", tmp_path / "none" / "x"],
+        ["run", "idle-512", "--qemu", tmp_path / "none"],
+        ["suite", tmp_path, "--output", tmp_path / "x"],
+    ):
+        assert call(monkeypatch, *arguments) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_when_postcopy_is_due() -> None:
+    plain = {"name": "x", "memory": 256 * MIB, "capabilities": ("postcopy-ram",)}
+    rounds = Scenario(**plain, postcopy_after_rounds=2)  # type: ignore[arg-type]
+    seconds = Scenario(**plain, postcopy_after_seconds=0.0)  # type: ignore[arg-type]
+    never = Scenario(**plain)  # type: ignore[arg-type]
+    syncs = [{"ram": {"dirty-sync-count": count}} for count in range(5)]
+    assert [_is_due(rounds, 9.0, answer) for answer in syncs] == [False, False, False, True, True]
+    assert not _is_due(rounds, 9.0, {})
+    assert _is_due(seconds, 0.0, {})
+    assert not _is_due(never, 9.0, syncs[4])
