@@ -10,135 +10,25 @@ import dataclasses
 import math
 from typing import NoReturn
 
-import numpy as np
-
 from migsim._types import Integers
-from migsim.byte_coding import Codings
 from migsim.codecs import RAW, Codec
-from migsim.content import Content, ContentRule
 from migsim.destination import Destination, Prepaging, Push
 from migsim.errors import ConnectionLost, InputError
-from migsim.guest import Guest
-from migsim.ledger import Ledger, Switch, close_books
-from migsim.limits import Calls, GaveUp, Limits, Lost
-from migsim.machine import VirtualMachine
-from migsim.meter import BandwidthMeter
-from migsim.network import Flow, Link
-from migsim.pages import Pages
-from migsim.source import Sent, Source, Transfer
-from migsim.timeline import Act, Event, Place, Timeline
-from migsim.workload import Workload
+from migsim.ledger import Ledger, close_books
+from migsim.limits import GaveUp, Lost
+from migsim.looks import Looks
+from migsim.network import Flow
+from migsim.pages import Pages, checked_order
+from migsim.source import Sent, Transfer
+from migsim.timeline import Act, Event, Place
 
 __all__ = ["Migration"]
 
 _MOST_CHANNELS = 1024
 
 
-class Migration:
+class Migration(Looks):
     """One running migration, in the hands of an algorithm."""
-
-    def __init__(
-        self,
-        vm: VirtualMachine,
-        workload: Workload,
-        link: Link,
-        limits: Limits | None = None,
-        seed: int = 0,
-        content: ContentRule | None = None,
-    ) -> None:
-        self.vm = vm
-        self.link = link
-        self._timeline = Timeline()
-        self._limits = limits or Limits()
-        rule = content or ContentRule()
-        self._guest = Guest(vm, workload, Content(rule, workload, vm.pages, seed))
-        self._codings = Codings(self._guest)
-        self._seed = seed
-        self._flow = Flow(link, 0.0, seed)
-        self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
-        self._source = Source(self._guest, self._sent_by_kind)
-        self._destination: Destination | None = None
-        self._meter = BandwidthMeter()
-        self._now = 0.0
-        self._calls = Calls(self._limits)
-        self._round = 0
-        self._round_open = False
-        self._last_sync = 0.0
-        self._dirty_rate = 0.0
-        self._throttle = 0.0
-        self._switch = Switch(self.vm.pages)
-
-    @property
-    def timeline(self) -> Timeline:
-        """What was done so far, as a copy."""
-        return Timeline(list(self._timeline))
-
-    # ---- looks ----------------------------------------------------------------------------
-
-    @property
-    def now(self) -> float:
-        """Seconds of virtual time since the migration was started."""
-        self._calls.look()
-        return self._now
-
-    @property
-    def guest_is(self) -> Place:
-        """Where the guest is: running at the ``source``, ``paused``, or at the ``destination``."""
-        if self._destination is not None:
-            return "destination"
-        return "source" if self._guest.clock.running else "paused"
-
-    @property
-    def everything(self) -> Pages:
-        """All pages of the guest."""
-        return self._guest.everything
-
-    @property
-    def nothing(self) -> Pages:
-        """The empty set of pages."""
-        return Pages.none(self.vm.pages)
-
-    @property
-    def missing(self) -> Pages:
-        """The pages that the guest at the destination still lacks."""
-        self._calls.look()
-        return self._lacking()
-
-    @property
-    def free(self) -> Pages:
-        """The pages that hold only zeros now: what a balloon in the guest could take from it."""
-        self._calls.look()
-        return self._guest.everything - self._guest.nonzero
-
-    @property
-    def bandwidth(self) -> float:
-        """Measured stream bytes per second of the last 100 ms or more of sending; 0 before."""
-        self._calls.look()
-        return self._meter.rate
-
-    @property
-    def dirty_rate(self) -> float:
-        """Pages per second that were found dirty at the last `take_dirty`."""
-        self._calls.look()
-        return self._dirty_rate
-
-    @property
-    def sending_rate(self) -> float:
-        """Pages per second that the measured bandwidth carries."""
-        return self.bandwidth / (self.vm.page_size + self.link.message_header)
-
-    def seconds_to_send(self, pages: Pages) -> float:
-        """Return how long ``pages`` take at the measured bandwidth, as a hypervisor estimates it.
-
-        It takes them to go as they are; times `Sent.share`, they go as those before did. Infinite
-        before anything was sent.
-        """
-        if not pages:
-            return 0.0
-        rate = self.sending_rate
-        return len(pages) / rate if rate else math.inf
-
-    # ---- verbs ----------------------------------------------------------------------------
 
     def open_channels(self, channels: int) -> None:
         """Send over ``channels`` parallel connections from now on, as QEMU's multifd does.
@@ -182,9 +72,9 @@ class Migration:
         on, and returns, as soon as the sockets have taken a page: so a hypervisor's blocking writes
         are ahead of the link. ``order`` (int64 page numbers) tells which go first, ``rate`` the
         stream bytes per second that leave at most, without bursts (not together with
-        ``buffered``). Raises RuntimeError once the guest is at the destination,
-        ValueError for pages that the guest does not have and for a wrong combination, and
-        `InputError` for a codec that has not been measured.
+        ``buffered``). Raises RuntimeError once the guest is at the destination, ValueError for
+        pages that the guest does not have and for a wrong combination, and `InputError` for a codec
+        that has not been measured.
         """
         self._calls.act()
         if self._destination is not None:
@@ -207,7 +97,7 @@ class Migration:
         coding = self._codings.prepared(codec, paused=place == "paused")
         transfer = Transfer(
             pages, coding, start, until, max_bytes, skip_redirtied, buffered,
-            self._checked_order(order), rate, peek_pages,
+            checked_order(order, self.vm.pages), rate, peek_pages,
         )  # fmt: skip
         begin = self._flow.begin(self._now) if pages else self._now
         if buffered:
@@ -354,7 +244,7 @@ class Migration:
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
         before, zeros = self._pages_sent(), self._destination.zero_pages
         chosen = Push(
-            background, demand, prepaging, self._checked_order(order), preempt=preempt,
+            background, demand, prepaging, checked_order(order, self.vm.pages), preempt=preempt,
             window_bytes=window_bytes, demand_limited=demand_limited,
         )  # fmt: skip
         try:
@@ -376,32 +266,6 @@ class Migration:
         if self._destination is not None:
             raise RuntimeError("give_up() after resume(): the guest is at the destination")
         raise GaveUp(reason)
-
-    # ---- foresight: for bounds, no hypervisor has it -----------------------------------------
-
-    def future_writes(self, seconds: float) -> Pages:
-        """Return the pages that the guest will write in the next ``seconds``, left to itself."""
-        self._calls.act()
-        return self._guest.future_writes(self._now, min(seconds, self._limits.seconds))
-
-    def future_order(self, pages: Pages, seconds: float) -> Integers:
-        """Return ``pages`` as int64 numbers in the order in which the guest will touch them.
-
-        Those that it does not touch within ``seconds`` of guest time come last, ascending.
-        """
-        self._calls.act()
-        return self._guest.future_order(pages, self._now, min(seconds, self._limits.seconds))
-
-    def exact_seconds_to_send(self, pages: Pages) -> float:
-        """Return how long ``pages`` would take if sent now and not written meanwhile."""
-        self._calls.act()
-        nonzero = len(pages & self._guest.nonzero)
-        header = self.link.message_header
-        size = nonzero * (self.vm.page_size + header) + (len(pages) - nonzero) * (1 + header)
-        try:
-            return self._flow.copy().transmit(self._now, size) - self._now
-        except ConnectionLost:
-            return math.inf
 
     # ---- the end ----------------------------------------------------------------------------
 
@@ -480,23 +344,8 @@ class Migration:
         self._guest.clock.run(self._now, 1.0)
         raise GaveUp(f"{error}; the guest runs on at the source")
 
-    def _checked_order(self, order: Integers | None) -> Integers:
-        """Return ``order`` as kernels take it. Raises ValueError for pages that do not exist."""
-        if order is None:
-            return np.empty(0, np.int64)
-        checked = np.ascontiguousarray(order, np.int64)
-        if checked.size and not 0 <= checked.min() <= checked.max() < self.vm.pages:
-            raise ValueError(
-                f"an order with pages {checked.min()} to {checked.max()}: "
-                f"the guest has {self.vm.pages} pages"
-            )
-        return checked
-
     def _pages_sent(self) -> int:
         return int(self._sent_by_kind[:, 0].sum())
-
-    def _lacking(self) -> Pages:
-        return self.nothing if self._destination is None else self._destination.missing.copy()
 
     def _log(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 
 from migsim._types import Integers, Words
 
-__all__ = ["Pages"]
+__all__ = ["Pages", "checked_order"]
 
 _WORD = 64
 
@@ -121,3 +121,15 @@ class Pages:
 
     def __repr__(self) -> str:
         return f"<{len(self)} of {self.size} pages>"
+
+
+def checked_order(order: Integers | None, size: int) -> Integers:
+    """Return page numbers as kernels take them. Raises ValueError outside a guest of ``size``."""
+    if order is None:
+        return np.empty(0, np.int64)
+    checked = np.ascontiguousarray(order, np.int64)
+    if checked.size and not 0 <= checked.min() <= checked.max() < size:
+        raise ValueError(
+            f"an order with pages {checked.min()} to {checked.max()}: the guest has {size} pages"
+        )
+    return checked

@@ -23,6 +23,7 @@ LAYERS = [
     ["byte_coding"],
     ["source", "destination", "task"],
     ["ledger"],
+    ["looks"],
     ["migration"],
     ["simulate", "store"],
     ["collect", "experiment"],

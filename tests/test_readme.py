@@ -55,7 +55,9 @@ def test_a_prediction_says_what_the_text_says(
     told = capsys.readouterr().out
     assert "post-copy" in told
     if "--downtime" in command:
-        for figure in re.findall(r"\d+ ms|[\d.]+ Gbit/s|\d+ %", README.split("in words what")[1])[:4]:
+        for figure in re.findall(r"\d+ ms|[\d.]+ Gbit/s|\d+ %", README.split("in words what")[1])[
+            :4
+        ]:
             number, unit = figure.split()
             found = [float(one) for one in re.findall(rf"([\d.]+) {unit}", told)]
             assert any(abs(one - float(number)) <= 0.02 * float(number) for one in found), figure
