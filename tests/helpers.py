@@ -105,6 +105,7 @@ def small_trace(path: Path, pages: int = 200, intervals: int = 100) -> Path:
 def small_arguments(workload: str, trace: Path) -> dict[str, Any]:
     """Return workload parameters that make a guest of 4 MiB busy within some ten milliseconds."""
     nested = {
+        "curve": {"curve": "1ms:40,5ms:150,20ms:400", "read_fraction": 0.2},
         "trace": {"file": str(trace), "read_fraction": 0.2, "speed": 10.0},
         "phases": {
             "schedule": "10ms hotcold(rate=30000, read_fraction=0.2); 5ms sequential(rate=50000);"
