@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import string
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,7 @@ __all__ = ["published"]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plot", type=Path, metavar="FILE.png", help="Draw predicted over published.")
-@click.pass_context
-def published(context: click.Context, as_json: bool, plot: Path | None) -> None:
+def published(as_json: bool, plot: Path | None) -> None:
     """Predict figures that papers and vendors have published, and show the errors.
 
     A hard check is one that no parameter was set by; the exit status is 1 if one of them fails.
@@ -45,7 +45,7 @@ def published(context: click.Context, as_json: bool, plot: Path | None) -> None:
     else:
         _print(findings)
     if any(item.check.kind == "hard" and not item.holds for item in findings):
-        context.exit(1)
+        sys.exit(1)
 
 
 def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _print(findings: Sequence[Finding]) -> None:
             _value(check.published, check.unit),
             _value(item.predicted, check.unit),
             "" if item.error is None else f"{item.error:+.1%}",
-            f"{check.tolerance:.2g}" if check.tolerance == 0 else f"{check.tolerance:.3g}",
+            f"{100 * check.tolerance:g} %" if check.tolerance else "order",
             check.kind,
             letters.get(check.free, "none"),
             item.verdict,
@@ -111,22 +111,25 @@ def _print_summary(console: Any, findings: Sequence[Finding]) -> None:
     for kind, row in summarise(findings).items():
         median = row["median_error"]
         console.print(
-            f"{row['within']} of {row['count']} {kind} checks hold"
+            (f"{row['count']} known misses" if kind == "miss" else
+             f"{row['within']} of {row['count']} {kind} checks hold")
             + ("" if median is None else f", median error {median:.1%}")
-            + f" ({KINDS[kind]})"
-        )
+            + f": {KINDS[kind]}"
+        )  # fmt: skip
 
 
 def _value(value: float, unit: Unit) -> str:
     """Return a figure as readers of the papers know it."""
-    from migsim.units import format_seconds
+    from migsim.units import MIB, format_seconds
 
     if math.isinf(value):
         return "never ends"
     if unit == "s":
         return format_seconds(value)
-    if unit in {"bytes", "bytes/s"}:
-        return f"{value / 1e6:,.1f} MB{unit.removeprefix('bytes')}"
+    if unit == "bytes":
+        return f"{value / MIB:,.1f} MiB"
+    if unit == "bytes/s":
+        return f"{value / 1e6:,.1f} MB/s"
     if unit == "ratio":
         return f"{value:.3g}"
     return f"{value:,.0f}"
@@ -135,11 +138,13 @@ def _value(value: float, unit: Unit) -> str:
 # ---- the figure ----------------------------------------------------------------------------------
 
 _TITLES: dict[Kind, str] = {
-    "hard": "hard",
     "calibrated": "calibrated",
+    "hard": "hard",
     "miss": "known misses",
-    "ordering": "orderings: the ratio of two migrations",
+    "ordering": "orderings",
 }
+_RIGHT: tuple[Kind, ...] = ("hard", "miss", "ordering")
+_GOOD, _BAD, _THEIRS = 0, 3, "0.3"  # the first two are places in the palette
 
 
 def _figure(findings: Sequence[Finding]) -> Figure:
@@ -149,22 +154,42 @@ def _figure(findings: Sequence[Finding]) -> Figure:
 
     use_style()
     kinds = {kind: [item for item in findings if item.check.kind == kind] for kind in _TITLES}
-    right: list[Kind] = ["hard", "miss", "ordering"]
-    rows = max(len(kinds["calibrated"]), sum(len(kinds[kind]) + 5 for kind in right))
-    figure = Figure(figsize=(7.4, 0.135 * rows + 1.1), layout="constrained")
-    outer = figure.add_gridspec(1, 2)
-    inner = outer[1].subgridspec(3, 1, height_ratios=[max(1, len(kinds[kind])) for kind in right])
-    _draw_ratios(figure.add_subplot(outer[0]), kinds["calibrated"], "calibrated")
-    for place, kind in enumerate(right):
+    heights = [len(kinds[kind]) + 1 for kind in _RIGHT]
+    rows = max(len(kinds["calibrated"]), sum(heights) + 6)
+    figure = Figure(figsize=(7.4, 0.135 * rows + 1.2), layout="constrained")
+    columns = figure.add_gridspec(1, 2)
+    _draw_ratios(figure.add_subplot(columns[0]), kinds["calibrated"], "calibrated")
+    parts = columns[1].subgridspec(len(_RIGHT), 1, height_ratios=heights)
+    for place, kind in enumerate(_RIGHT):
         draw = _draw_orderings if kind == "ordering" else _draw_ratios
-        draw(figure.add_subplot(inner[place]), kinds[kind], kind)
+        draw(figure.add_subplot(parts[place]), kinds[kind], kind)
     figure.suptitle("Published figures and ours", fontsize="large", fontweight="bold")
+    _add_legend(figure)
     return figure
+
+
+def _add_legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    from migsim.plotting import OKABE_ITO
+
+    plain: dict[str, Any] = {"linestyle": "none", "markersize": 4}
+    ring = plain | {"color": _THEIRS, "markerfacecolor": "none"}
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", color=OKABE_ITO[_GOOD], label="ours, holds", **plain),
+            Line2D([], [], marker="o", color=OKABE_ITO[_BAD], label="ours, does not", **plain),
+            Patch(color="0.88", label="tolerance"),
+            Line2D([], [], marker="o", label="published ratio", **ring),
+            Line2D([], [], marker=">", label="never ended", **ring),
+        ],
+        loc="outside lower center", ncols=5, frameon=False, fontsize=7, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def _prepare(axes: Axes, found: Sequence[Finding], kind: Kind) -> None:
     axes.set_yticks(range(len(found)), [item.check.name for item in found], fontsize=6)
-    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=7)
     axes.set_title(_TITLES[kind], fontsize=8)
@@ -179,14 +204,17 @@ def _draw_ratios(axes: Axes, found: Sequence[Finding], kind: Kind) -> None:
     for place, item in enumerate(found):
         reach = item.check.tolerance
         axes.barh(place, 2 * reach, left=1 - reach, height=0.7, color="0.88", zorder=1)
-        colour = OKABE_ITO[0] if item.holds else OKABE_ITO[3]
+        colour = OKABE_ITO[_GOOD if item.holds else _BAD]
         axes.plot(item.predicted / item.check.published, place, "o", color=colour, markersize=3)
-    axes.set_xlabel("predicted / published (bar: tolerance)", fontsize=7)
+    axes.use_sticky_edges = False  # or the widest bars end on the frame
+    axes.autoscale_view(scaley=False)
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlabel("predicted / published", fontsize=7)
 
 
 def _draw_orderings(axes: Axes, found: Sequence[Finding], kind: Kind) -> None:
-    """Draw our ratio, and the published one as a ring; an arrow where one did not end."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Draw the ratios of two migrations, ours and the published one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     from migsim.plotting import OKABE_ITO
 
@@ -196,12 +224,13 @@ def _draw_orderings(axes: Axes, found: Sequence[Finding], kind: Kind) -> None:
     for place, item in enumerate(found):
         theirs = item.check.published
         mark, x = ("o", theirs) if math.isfinite(theirs) else (">", most)
-        axes.plot(x, place, mark, color="0.3", markersize=4, markerfacecolor="none")
-        colour = OKABE_ITO[0] if item.holds else OKABE_ITO[3]
+        axes.plot(x, place, mark, color=_THEIRS, markersize=4, markerfacecolor="none")
+        colour = OKABE_ITO[_GOOD if item.holds else _BAD]
         axes.plot(item.predicted, place, "o", color=colour, markersize=3)
+    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.set_xlim(0.8, 1.2 * most)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("dot: ours, ring: published, triangle: never ended", fontsize=7)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("ratio of two migrations", fontsize=7)

@@ -7,7 +7,7 @@ their axes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from migsim.simulate import Outcome, migrate
@@ -120,7 +120,8 @@ def _quake() -> Outcome:
     phases = []
     for start, end, rate in zip((0.0, *_QUAKE_ENDS), _QUAKE_ENDS, _QUAKE_RATES, strict=False):
         length = f"{end - start:.2f}s"
-        phases.append(f"{length} curve(curve={length}:{(end - start) * rate * 1e6 / 8 / _PAGE:.0f})")
+        pages = (end - start) * rate * 1e6 / 8 / _PAGE
+        phases.append(f"{length} curve(curve={length}:{pages:.0f})")
     return migrate(
         "xen", "phases", "gigabit", memory="64MiB",
         workload_args={"schedule": "; ".join([*phases, "1000s idle"])},
@@ -143,8 +144,8 @@ def _sent(outcome: Outcome) -> float:
 
 
 def _sent_paused(outcome: Outcome) -> float:
-    events: Sequence[Any] = [event for event in outcome.timeline if event.act == "send"]
-    return events[-1].pages * float(_PAGE)
+    *_, last = (event for event in outcome.timeline if event.act == "send")
+    return last.pages * float(_PAGE)
 
 
 _SPEC_FREE = "W(t) from the dirty rates of fig. 9; 9 ms to start (the text)"

@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import functools
 
+from migsim.result import Result
 from migsim.simulate import migrate
 from migsim.validate.published.check import Check
 
 __all__ = ["CHECKS"]
 
 
-def _wire_rate(buffer: str) -> float:
-    """Return the bytes per second on the wire of an idle guest's vMotion at 1 Gbit/s, 10 ms.
-
-    ``buffer`` is the payload that the socket keeps in flight.
-    """
-    result = migrate(
+@functools.cache
+def _idle_guest(buffer: str) -> Result:
+    """Migrate an idle guest over 1 Gbit/s; ``buffer`` is the payload that the socket holds."""
+    return migrate(
         "vmotion",
         "idle",
         "metro",
         memory="4GiB",
         link_args={"send_buffer": buffer, "send_share": 1, "send_refill": 0},
     ).result
+
+
+def _payload_rate() -> float:
+    """Return bytes per second of the stream: what a buffer bounds."""
+    result = _idle_guest("0.5MB")
+    return result.payload_bytes / result.total_seconds
+
+
+def _wire_rate() -> float:
+    """Return bytes per second with all headers: what a line carries."""
+    result = _idle_guest("1.25MB")
     return result.bytes_sent / result.total_seconds
 
 
-CHECKS = tuple(
+CHECKS = (
     Check(
-        name=f"metro-vmotion-{name}",
+        name="metro-vmotion-default",
         source="yellow-bricks 2011, Metro vMotion",
-        claim=f"socket buffer of {buffer} at 10 ms: rate on the wire",
+        claim="socket buffer of 0.5 MB at 10 ms: payload rate",
         unit="bytes/s",
-        published=rate,
-        predict=functools.partial(_wire_rate, buffer),
+        published=50e6,
+        predict=_payload_rate,
         tolerance=0.05,
-    )
-    for name, buffer, rate in (("default", "0.5MB", 50e6), ("resized", "1.25MB", 125e6))
+    ),
+    Check(
+        name="metro-vmotion-resized",
+        source="yellow-bricks 2011, Metro vMotion",
+        claim="socket buffer of 1.25 MB at 10 ms: rate on the line",
+        unit="bytes/s",
+        published=125e6,
+        predict=_wire_rate,
+        tolerance=0.05,
+    ),
 )
