@@ -133,7 +133,7 @@ def _application_ratio(guest: str) -> float:
 _APPLICATIONS = (
     Check(
         name="hines-kernel-pages",
-        source="Hines 2009 (OSR), fig. 13",
+        source="Hines 2009 (OSR), figs. 13 to 16",
         claim="kernel compile: pages of pre-copy / of post-copy",
         unit="ratio",
         published=2.93,
@@ -143,7 +143,7 @@ _APPLICATIONS = (
     ),
     Check(
         name="hines-specweb-pages",
-        source="Hines 2009 (OSR), fig. 13",
+        source="Hines 2009 (OSR), figs. 13 to 16",
         claim="SPECweb: pages of pre-copy / of post-copy",
         unit="ratio",
         published=1.41,
@@ -153,7 +153,7 @@ _APPLICATIONS = (
     ),
     Check(
         name="hines-kernel-specweb",
-        source="Hines 2009 (OSR), fig. 13",
+        source="Hines 2009 (OSR), figs. 13 to 16",
         claim="the ratio of kernel compile / that of SPECweb",
         unit="ratio",
         published=2.93 / 1.41,
@@ -247,7 +247,7 @@ CHECKS = (
         tolerance=0.10,
         free=_STRESS_FREE,
         note="beside a running guest their source sent 600 to 680 Mbit/s, while paused 885; our "
-        "link has one rate",
+        "link has one rate, and the writer's speed is relative to it",
     ),
     Check(
         name="hines-postcopy-pages",
