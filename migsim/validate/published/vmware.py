@@ -44,6 +44,7 @@ CHECKS = (
         published=50e6,
         predict=_payload_rate,
         tolerance=0.05,
+        note="the rate on the line, headers included, is 6 % above it",
     ),
     Check(
         name="metro-vmotion-resized",
