@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migsim.cli.outputs import check_figure
+from migsim.cli.validate_published import published
 from migsim.cli.validate_qemu import qemu
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def validate() -> None:
 
 
 validate.add_command(qemu)
+validate.add_command(published)
 
 
 @validate.command()
