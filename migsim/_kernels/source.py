@@ -246,77 +246,74 @@ def run_source(
         if shift > s.most_shift:
             status = NEED_BUSY_PERIOD
             break
-        elif stream + s.largest > s.curve_end:
+        if stream + s.largest > s.curve_end:
             status = NEED_CURVE
             break
+        zero = nonzero[word] & bit == 0
+        if has_bytes:
+            zero = is_zero(memory.here[page].view(np.uint64))
+        # What keeps older versions or knows of equal pages must hear of zero pages, too.
+        asks = has_bytes and c.reads_content and (c.method >= DELTA or not zero)
+        if asks and s.encoded == NOT_ENCODED:
+            s.page = page
+            status = NEED_ENCODER
+            break
+        if not tracked:
+            uncleared[chunk] = 0
+            start = chunk << s.chunk_shift
+            stop = min(start + (1 << s.chunk_shift), log.size << 6)
+            clear_marked(log, taken, start, stop)
+        kind = FIRST if sent[word] & bit == 0 else RESENT
+        seconds = 0.0
+        if zero:
+            content = 1
+            s.zero_pages += 1
+            seconds = c.zero_seconds / c.threads + s.zero_page_seconds
+            c.cpu_seconds += c.zero_seconds
+            if not asks and coder.cached.size > 0 and not find_cached(coder, page):
+                cache_page(coder, page)
+        elif asks:
+            content = s.encoded
+            seconds = c.page_seconds + s.page_seconds
+        elif c.method != RAW:
+            content = encoded_size(memory, coder, page)
+            seconds = c.page_seconds + s.page_seconds
         else:
-            zero = nonzero[word] & bit == 0
-            if has_bytes:
-                zero = is_zero(memory.here[page].view(np.uint64))
-            # What keeps older versions or knows of equal pages must hear of zero pages, too.
-            asks = has_bytes and c.reads_content and (c.method >= DELTA or not zero)
-            if asks and s.encoded == NOT_ENCODED:
-                s.page = page
-                status = NEED_ENCODER
-                break
-            if not tracked:
-                uncleared[chunk] = 0
-                start = chunk << s.chunk_shift
-                stop = min(start + (1 << s.chunk_shift), log.size << 6)
-                clear_marked(log, taken, start, stop)
-            kind = FIRST if sent[word] & bit == 0 else RESENT
-            seconds = 0.0
-            if zero:
-                content = 1
-                s.zero_pages += 1
-                seconds = c.zero_seconds / c.threads + s.zero_page_seconds
-                c.cpu_seconds += c.zero_seconds
-                if not asks and coder.cached.size > 0 and not find_cached(coder, page):
-                    cache_page(coder, page)
-            elif asks:
-                content = s.encoded
-                seconds = c.page_seconds + s.page_seconds
-            elif c.method != RAW:
-                content = encoded_size(memory, coder, page)
-                seconds = c.page_seconds + s.page_seconds
-            else:
-                content = s.page_bytes
-                seconds = s.page_seconds
-            s.encoded = NOT_ENCODED
-            if has_bytes and (zero or not asks):
-                memory.there[page] = memory.here[page]
-            if has_content:
-                memory.written[page] = 0
-                memory.runs[page] = 0
-            stale[word] &= ~bit
+            content = s.page_bytes
+            seconds = s.page_seconds
+        s.encoded = NOT_ENCODED
+        if has_bytes and (zero or not asks):
+            memory.there[page] = memory.here[page]
+        if has_content:
+            memory.written[page] = 0
+            memory.runs[page] = 0
+        stale[word] &= ~bit
+        if buffered:
+            s.encoder_free = turn + seconds
+        elif seconds > 0.0:
+            s.encoder_free = max(s.encoder_free, ready - s.encoder_lead) + seconds
+        if content == SAME:
+            turn = max(turn, s.encoder_free)
+        else:
+            sent_by_kind[kind, 0] += 1
+            sent_by_kind[kind, 1] += content
+            sent[word] |= bit
+            stream += content + s.header_bytes
+            segment = segment_of(stream, segment, curve)
+            left = departure(stream, segment, curve) + shift
+            earliest = s.encoder_free
+            if s.byte_seconds > 0.0:
+                earliest = max(earliest, turn + (content + s.header_bytes) * s.byte_seconds)
+            if left < earliest:  # the encoder or the limit is slower than the link
+                shift += earliest - left
+                left = earliest
+            ready = left
+            turn = left
             if buffered:
-                s.encoder_free = turn + seconds
-            elif seconds > 0.0:
-                s.encoder_free = max(s.encoder_free, ready - s.encoder_lead) + seconds
-            if content == SAME:
-                turn = max(turn, s.encoder_free)
-            else:
-                sent_by_kind[kind, 0] += 1
-                sent_by_kind[kind, 1] += content
-                sent[word] |= bit
-                stream += content + s.header_bytes
-                segment = segment_of(stream, segment, curve)
-                left = departure(stream, segment, curve) + shift
-                earliest = s.encoder_free
-                if s.byte_seconds > 0.0:
-                    earliest = max(earliest, turn + (content + s.header_bytes) * s.byte_seconds)
-                if left < earliest:  # the encoder or the limit is slower than the link
-                    shift += earliest - left
-                    left = earliest
-                ready = left
-                turn = left
-                if buffered:
-                    room, s.behind = sockets_take(
-                        stream, segment, s.behind, shift, s.round_trip, curve
-                    )
-                    turn = max(s.encoder_free, min(left, room))
-            if not buffered:
-                ready = turn
+                room, s.behind = sockets_take(stream, segment, s.behind, shift, s.round_trip, curve)
+                turn = max(s.encoder_free, min(left, room))
+        if not buffered:
+            ready = turn
         todo[word] &= ~bit
         s.peeked -= s.skip_redirtied
         s.cursor = page + 1

@@ -42,9 +42,7 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
         stop_seconds=round(max(0.0, float(fixed)), 4),
         switch_seconds=statistics.median(run.measured.downtime_seconds or 0.0 for run in switched),
     )
-    plain = [
-        run for run in runs if switches(run) and "postcopy-preempt" not in run.capabilities
-    ]
+    plain = [run for run in runs if switches(run) and "postcopy-preempt" not in run.capabilities]
     tried = [
         msgspec.structs.replace(host, fault_seconds=float(f"{seconds:.2g}"), low_reads=reads)
         for seconds, reads in product(_FAULT_SECONDS, _LOW_READS)
