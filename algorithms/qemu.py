@@ -1,5 +1,6 @@
 """QEMU's migration as its source has it: pre-copy, post-copy, and what can be added to them."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,6 +69,14 @@ def qemu(
     """
     if multifd and (xbzrle or postcopy_preempt):
         raise InputError("algorithm 'qemu': multifd goes with neither xbzrle nor postcopy_preempt")
+    throttles = auto_converge or dirty_limit
+    if auto_converge and dirty_limit:
+        raise InputError("algorithm 'qemu': auto_converge does not go with dirty_limit")
+    if throttles and not 0.01 <= throttle_initial <= max_throttle <= 0.99:
+        raise InputError(
+            f"algorithm 'qemu': throttle_initial is {throttle_initial:g} and max_throttle "
+            f"{max_throttle:g}, expected 0.01 to 0.99, and the former not above the latter"
+        )
     if multifd:
         migration.open_channels(channels)
     sender = _Sender(migration, version, max_bandwidth, downtime_limit, switchover_bandwidth)
@@ -79,7 +88,6 @@ def qemu(
         migration, throttle_trigger, throttle_initial, throttle_increment, throttle_tailslow,
         max_throttle, vcpu_dirty_limit if dirty_limit else None,
     )  # fmt: skip
-    throttles = auto_converge or dirty_limit
     next_tick, syncs_before = SYNC_TIMER, 0
 
     while True:
@@ -167,9 +175,9 @@ class _Sender:
         packets those that are not yet written do not count (about 1 of 2 channels, 1.4 of 4, as
         measured with 10.0).
         """
-        if not bandwidth:
+        if not bandwidth or math.isinf(bandwidth):
             return None
-        quota = int(bandwidth * WINDOW)
+        quota = max(1, int(bandwidth * WINDOW))
         if self.channels:
             # What is in flight when the quota is used up is not taken into account.
             return int((-(-quota // PACKET) + self.channels) * PACKET)

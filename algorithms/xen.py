@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from migsim import Migration, Pages
+from migsim import InputError, Migration, Pages
 from migsim.units import KIB, ByteRate, Bytes, Count, Fraction
 
 MEGABIT = 2**20 / 8
@@ -43,17 +43,21 @@ def xen(
     It loses on links faster than ``max_rate``, which the rounds leave idle. Unlike Xen, pages of
     zeros cost a byte here, as everywhere.
     """
+    for name, value in (("start_rate", start_rate), ("max_rate", max_rate), ("batch", batch)):
+        if not value > 0:
+            raise InputError(f"algorithm 'xen': {name} is {value:g}, expected more than 0")
     order = _scattered(migration.vm.pages)
     rate = math.inf if rules == "shipped" else start_rate
     last_rate = math.inf if rules == "shipped" else max_rate
     free = migration.free.indices()
     ballooned = Pages.of(free[free.size - int(balloon * free.size) :], size=migration.vm.pages)
-    todo = migration.everything - ballooned
-    total = before = 0
+    todo = left = migration.everything - ballooned
+    total, before = 0, migration.vm.pages
     for _ in range(max_rounds):
         began, at_most = migration.now, rate >= max_rate
         sent = migration.send(todo, order=order, rate=rate, skip_redirtied=True, peek_pages=batch)
         dirty = migration.take_dirty()
+        left = sent.left | dirty
         total += sent.pages
         if total > max_factor * migration.vm.pages:
             break
@@ -70,8 +74,7 @@ def xen(
                 rate = min(dirtied + rate_step, max_rate)
         todo, before = dirty, sent.pages
     migration.pause()
-    rest = sent.left | dirty | migration.take_dirty()
-    migration.send(rest, order=order, rate=last_rate)
+    migration.send(left | migration.take_dirty(), order=order, rate=last_rate)
     migration.resume()
 
 

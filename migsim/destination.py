@@ -34,6 +34,7 @@ Prepaging = Literal["none", "forward", "bubble", "multi"]
 grows around it in both directions; ``multi`` grows around the last seven faults in turn.
 """
 
+_MOST_BYTES = 1 << 62
 _PIVOTS: dict[Prepaging, int] = {"none": 0, "forward": 1, "bubble": 1, "multi": 7}
 
 
@@ -176,7 +177,7 @@ class Destination:
         state.background = push.background
         state.demand = push.demand
         state.preempt = push.preempt
-        state.quota = push.window_bytes or 0
+        state.quota = min(push.window_bytes or 0, _MOST_BYTES)
         state.window, state.demand_limited = push.window, push.demand_limited
         state.order_next = 0
         lost: ConnectionLost | None = None

@@ -241,6 +241,8 @@ class Migration(Looks):
             raise RuntimeError("push() before resume()")
         if not background and (math.isinf(until) or not demand):
             raise ValueError("push(background=False) needs demand and an until: it may never end")
+        if window_bytes is not None and window_bytes < 1:
+            raise ValueError(f"push(window_bytes={window_bytes}): expected 1 or more, or None")
         started, stream, faults = self._now, self._flow.carried, self._destination.faults
         before, zeros = self._pages_sent(), self._destination.zero_pages
         chosen = Push(

@@ -167,15 +167,16 @@ class Source:
         left = todo | skipped if transfer.skip_redirtied else todo
         if transfer.pages:
             guest.owed -= transfer.pages - left
-        self.next_page = int(state.cursor)
-        reached = float(state.turn) if transfer.pages else hold
+        next_page = int(state.cursor)
+        end = max(float(state.turn), hold) if transfer.pages else hold
         waiting = coding.flush()
         if waiting:  # the last pages, whose packet was not filled
             self.sent_by_kind[kind, 1] += waiting
             ready = flow.transmit(flow.ready, waiting)
-            hold = max(hold, reached if transfer.buffered else ready)
-            return left, self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), hold)[1]
-        return left, max(reached, hold)
+            end = end if transfer.buffered else max(hold, ready)
+            end = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), end)[1]
+        self.next_page = next_page
+        return left, end
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]
@@ -207,7 +208,7 @@ class Source:
         state.hold = hold
         state.stop_at = transfer.stop_at
         budget = transfer.max_bytes
-        state.stop_bytes = _NO_LIMIT if budget is None else flow.stream + budget
+        state.stop_bytes = _NO_LIMIT if budget is None else min(_NO_LIMIT, flow.stream + budget)
         state.cursor = transfer.start
         state.order_next, state.byte_seconds = 0, 1.0 / transfer.rate
         state.skip_redirtied = transfer.skip_redirtied

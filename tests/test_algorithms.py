@@ -310,6 +310,20 @@ def test_xen_raises_its_rate() -> None:
     assert counts[-2] > counts[-3] or tools.result.rounds == 29
 
 
+def test_xen_that_starts_at_its_greatest_rate() -> None:
+    """The tools pretend to have sent all pages before the first round, which so ends nothing."""
+    fast = {**SLOW, "start_rate": SLOW["max_rate"], "rules": "source"}
+    writes = [(k * 2 + 1.0, k % 60) for k in range(9000)]
+    assert run("xen", writes, **fast).result.rounds > 1
+
+
+def test_xen_without_rounds_stops_and_copies() -> None:
+    assert figures(run("xen", [], max_rounds=0)) == figures(run("stop_and_copy", []))
+    for wrong in ({"batch": 0}, {"start_rate": 0}, {"max_rate": 0}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} is 0, expected more than 0"):
+            run("xen", [], **wrong)
+
+
 def test_xen_as_shipped() -> None:
     """Without a rate limit: 29 rounds, or fewer than 50 pages in one, or thrice the memory."""
     writes = [(k * 0.5 + 0.25, k % 60) for k in range(20000)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from helpers import PAGE, Listed
 
-from migsim import Workload, migrate
+from migsim import InputError, Workload, migrate
 from migsim.simulate import Outcome
 from migsim.timeline import Event
 
@@ -128,3 +128,25 @@ def test_xbzrle_begins_when_the_scan_wraps_around() -> None:
 def test_what_does_not_go_together_is_told() -> None:
     with pytest.raises(ValueError, match="multifd goes with neither"):
         run(multifd=True, xbzrle=True)
+    with pytest.raises(InputError, match="auto_converge does not go with dirty_limit"):
+        run(auto_converge=True, dirty_limit=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_throttle": 1}, {"throttle_initial": 0}, {"max_throttle": 0.1}]
+)
+def test_throttles_that_qemu_does_not_take(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=r"expected 0\.01 to 0\.99, and the former not above"):
+        run(auto_converge=True, **wrong)
+    run(**wrong)  # nothing throttles
+
+
+@pytest.mark.parametrize("limit", ["unlimited", "1e30"])
+def test_an_unlimited_bandwidth_is_none(limit: str) -> None:
+    assert run(max_bandwidth=limit).result == run(max_bandwidth=0).result
+    switched = run(max_bandwidth=0, postcopy_rounds=0).result
+    assert run(max_bandwidth=0, postcopy_rounds=0, max_postcopy_bandwidth=limit).result == switched
+
+
+def test_a_limit_below_a_byte_in_a_window_sends_all_the_same() -> None:
+    assert run(max_bandwidth=5, version=7.2).result.total_seconds == pytest.approx(200, rel=0.01)

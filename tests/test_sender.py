@@ -7,7 +7,7 @@ from helpers import PAGE, machine, migration, preset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migsim import InputError, Link, Pages
+from migsim import InputError, Link, Pages, codecs
 
 SLOW = Link(rate=1000 * PAGE, rtt=0, overhead=0)  # 1 ms a page, and nothing else
 FAR = preset("gigabit", rtt=0.02)
@@ -80,6 +80,12 @@ def test_the_next_page_is_where_a_cyclic_scan_goes_on() -> None:
     assert sent.next_page == 4
     sent = handle.send(some(3, 50, 90), start=40, max_bytes=1)
     assert (sent.next_page, sent.left.indices().tolist()) == (51, [3, 90])
+
+
+def test_a_packet_that_is_not_full_does_not_move_the_scan() -> None:
+    handle = migration((), 1000, SLOW)
+    part = Pages.range(300, 400, size=1000)
+    assert handle.send(part, codec=codecs.zlib(level=1, packet=128)).next_page == 400
 
 
 # ---- CPU time ------------------------------------------------------------------------------------
@@ -158,6 +164,21 @@ def test_a_demanded_page_wakes_the_sender_or_waits_for_the_window() -> None:
     ):
         _, latencies, _ = pushing((0.05, 99), **options)
         assert latencies == [latency], options
+
+
+def test_demanded_pages_do_not_wake_the_push() -> None:
+    """Two requests while the sender sleeps: two pages, and no more of the background."""
+    seconds, latencies, _ = pushing((0.03, 98), (0.05, 99), preempt=False)
+    assert latencies == [1.0, 1.0]
+    assert seconds == pytest.approx(9 * 0.1 + 8e-3)
+
+
+def test_a_window_holds_a_byte_or_more() -> None:
+    handle = migration((), 100, SLOW)
+    handle.pause()
+    handle.resume(missing=handle.everything)
+    with pytest.raises(ValueError, match=r"window_bytes=0\): expected 1 or more"):
+        handle.push(window_bytes=0)
 
 
 def test_a_paced_guest_catches_up_after_a_fault() -> None:

@@ -76,7 +76,14 @@ def link_takes(s: Record, curve: Record) -> float:
 
 @jit
 def _pace(s: Record, decision: float, size: int, seconds: float) -> None:
-    """Keep the sending thread busy with a page, and let it sleep once a window's quota is used."""
+    """Keep the sending thread busy with a page, and let it sleep once a window's quota is used.
+
+    A demanded page may wake it: it counts in the window whose quota is used anyway, and the thread
+    sleeps on.
+    """
+    if decision < s.window_began:
+        s.sender_free = max(s.sender_free, decision + seconds)
+        return
     if decision >= s.window_began + s.window:
         s.window_began, s.window_bytes = decision, 0
     s.sender_free = decision + seconds
