@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from migsim.hypervisor.runs import RecordedRun, read_runs
-from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict, switches
+from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict
 
 __all__ = ["fit"]
 
@@ -29,7 +29,7 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
     What a page costs the processors was measured apart, with QEMU's own trace.
     """
     loopback = [run for run in runs if run.link.kind == "loopback"]
-    switched = [run for run in loopback if switches(run)]
+    switched = [run for run in loopback if run.switches]
     stopped = [run for run in loopback if run not in switched and run.measured.downtime_seconds]
     sizes = [run.measured.downtime_bytes for run in stopped]
     pace, fixed, _, _ = theilslopes([run.measured.downtime_seconds for run in stopped], sizes)
