@@ -89,7 +89,7 @@ def _summaries(
 ) -> dict[str, Summary]:
     """Return each predictor's errors; ``runs`` has the number of those of which it says something.
 
-    A verdict counts as one.
+    That they do not end is something, too; errors are of those that ended and were said to.
     """
     from migsim.validate.errors import summarise
 
@@ -127,14 +127,15 @@ def _print_peers(title: str, found: Mapping[str, Summary]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in ("", "says of", "total: median", "p90", "worst", "bytes: median", "p90",
-                    "downtime within", "rounds within one", "verdicts right"):  # fmt: skip
+    for heading in ("", "says of", "totals", "total: median", "p90", "worst", "bytes: median",
+                    "p90", "downtime within", "rounds within one", "verdicts right"):  # fmt: skip
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, summary in found.items():
         total, sent, verdicts = summary["total"], summary["bytes"], summary["convergence"]
         table.add_row(
             name,
             str(summary["runs"]["predicted"]),
+            str(total["count"]),
             *(share(total[measure]) for measure in ("median", "p90", "worst")),
             *(share(sent[measure]) for measure in ("median", "p90")),
             share(summary["downtime"]["within_20_ms_or_25_percent"], 0),
