@@ -151,7 +151,7 @@ def _print_linear(rows: Sequence[LinearRow]) -> None:
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
-    from migsim.units import format_rate, format_size
+    from migsim.units import format_size
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title="SimGrid's guests: total time, SimGrid's and ours", title_justify="left",
@@ -161,7 +161,7 @@ def _print_linear(rows: Sequence[LinearRow]) -> None:
     for row in rows:
         table.add_row(
             format_size(row.memory),
-            format_rate(row.dirty_rate),
+            f"{row.dirty_rate / 1e6:g} MB/s",
             f"{row.simgrid_seconds:.2f} s",
             f"{row.seconds:.2f} s",
             f"{row.error:.2%}",
