@@ -17,8 +17,9 @@ from migsim.cli.main import main
 from migsim.cli.validate import validate
 from migsim.errors import InputError
 from migsim.hypervisor.runs import GuestLoad, RecordedRun, read_runs, write_run
+from migsim.simulate import Outcome
 from migsim.validate.errors import Claim, Prediction, Summary, summarise
-from migsim.validate.qemu import CLAIMS, RUNS, is_calibration, predict, predict_all
+from migsim.validate.qemu import CLAIMS, RUNS, Host, is_calibration, predict, predict_all, simulate
 
 Found = list[tuple[RecordedRun, Prediction]]
 
@@ -181,6 +182,21 @@ def test_a_report_of_a_guest_that_does_not_converge(tmp_path: Path) -> None:
     printed = json.loads(command("--runs", report(tmp_path, max_time=4), "--json").output)
     assert printed["runs"][0]["predicted"]["converged"] is False
     assert printed["summary"]["convergence"] == {"right": 0, "count": 1}
+
+
+def test_guests_that_write_very_much_are_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def counted(run: RecordedRun, host: Host, seed: int) -> Outcome:
+        seeds.append(seed)
+        return simulate(run, host, seed)
+
+    monkeypatch.setattr("migsim.validate.qemu.simulate", counted)
+    predict(quick())
+    assert seeds == [1, 2, 3, 4, 5]
+    monkeypatch.setattr("migsim.validate.qemu._MANY_WRITES", 1e4)
+    predict(quick())
+    assert seeds == [1, 2, 3, 4, 5, 1]
 
 
 def test_a_report_of_threads_that_compress(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from migsim.hypervisor.runs import Measured
     from migsim.validate.errors import Prediction
 
-__all__ = ["END", "both", "error", "share"]
+__all__ = ["END", "both", "error", "share", "working"]
 
 END = {True: "ends", False: "does not end", None: ""}
 """Words for whether a migration completes."""
@@ -16,7 +18,7 @@ END = {True: "ends", False: "does not end", None: ""}
 _FORMS = {
     "total": (1.0, ".2f", " s"),
     "bytes": (1e-6, ".1f", " MB"),
-    "downtime": (1e3, ".0f", " ms"),
+    "downtime": (1e3, ".1f", " ms"),
     "rounds": (1.0, ".0f", ""),
     "postcopy_requests": (1.0, ".0f", ""),
 }
@@ -45,3 +47,11 @@ def both(said: Prediction, run: Measured, quantity: str) -> tuple[str, str]:
         return "", ""
     factor, form, unit = _FORMS[quantity]
     return f"{theirs * factor:{form}}{unit}", f"{ours * factor:{form}}{unit}"
+
+
+def working(text: str) -> Status:
+    """Return a context that shows what is done meanwhile, on a terminal only."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    return Console(stderr=True, highlight=False).status(escape(text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migsim.cli.comparison import END, both, error
+from migsim.cli.comparison import END, both, error, working
 from migsim.cli.outputs import check_file
 from migsim.errors import SweepError
 
@@ -152,7 +152,7 @@ def print_outcome(run: RecordedRun) -> None:
     from migsim.validate.qemu import predict_all
 
     console = Console(highlight=False, soft_wrap=True)
-    with Console(stderr=True, highlight=False).status(f"{escape(run.name)}: predicts"):
+    with working(f"{run.name}: predicts"):
         (said,) = predict_all([run])
     console.print(f"[bold]{escape(run.name)}[/] on {run.hypervisor}: {run.measured.status}")
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migsim.cli.comparison import share
+from migsim.cli.comparison import share, working
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,8 @@ def peers(file: Path | None, all_memory: bool, brief: bool, as_json: bool) -> No
 
     runs = [run for path in (RUNS if file is None else [file]) for run in load_runs(path)]
     chosen = [run for run in runs if file is not None or not is_calibration(run)]
-    said = _predictions(chosen, used_memory=not all_memory)
+    with working(f"predicts {len(chosen)} runs"):
+        said = _predictions(chosen, used_memory=not all_memory)
     everything = _summaries(chosen, said)
     plain_runs = [run for run in chosen if is_plain(run)]
     plain = _summaries(
@@ -58,7 +59,8 @@ def peers(file: Path | None, all_memory: bool, brief: bool, as_json: bool) -> No
             for name, found in said.items()
         },
     )
-    linear = compare_linear()
+    with working("simulates SimGrid's guests"):
+        linear = compare_linear()
     worst = max(row.error for row in linear)
     if as_json:
         print(json.dumps(_as_json(everything, plain, linear, len(chosen), len(plain_runs)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migsim.cli.comparison import END, both, error, share
+from migsim.cli.comparison import END, both, error, share, working
 from migsim.cli.outputs import check_figure
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def qemu(file: Path | None, as_json: bool, brief: bool, plot: Path | None) -> No
 
     check_figure("--plot", plot)
     runs = [run for path in (RUNS if file is None else [file]) for run in load_runs(path)]
-    found = list(zip(runs, predict_all(runs), strict=True))
+    with working(f"predicts {len(runs)} runs"):
+        found = list(zip(runs, predict_all(runs), strict=True))
     fitted = [pair for pair in found if file is None and is_calibration(pair[0])]
     others = [pair for pair in found if file is not None or not is_calibration(pair[0])]
     if plot is not None:
