@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Listed, small_arguments, small_trace
+from helpers import ENDING, Listed, small_arguments, small_trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,12 +35,13 @@ def test_both_memories_are_equal_in_the_end(algorithm: str, workload: str, trace
         "long_distance",
         memory="4MiB",
         seed=3,
+        algorithm_args=ENDING.get(algorithm, {}),
         workload_args={
             **small_arguments(workload, trace),
             "content": "heap:4+text:2+code+encrypted+zero+uniform",
             "silent_fraction": 0.2,
         },
-        link_args={"loss": 0.01, "outages": "300ms+500ms"},
+        link_args={"rtt": "10ms", "loss": 0.01, "outages": "300ms+500ms"},
         vm_args={**BYTES, "vcpus": 3, "zero_fraction": 0.1},
     ).result
     assert (result.status, result.error) == ("completed", "")

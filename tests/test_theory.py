@@ -1,9 +1,8 @@
-"""The engine against closed forms and against figures that others have measured."""
+"""The engine against closed forms; `test_published` has figures that others have measured."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,109 +62,6 @@ def test_precopy_of_a_uniform_writer() -> None:
         assert sent == pytest.approx(expected, rel=0.02)
         assert took == pytest.approx(sent / bandwidth, rel=1e-9)
         expected = 65_536 * (1 - math.exp(-80_000 * took / 65_536))
-
-
-def test_clark() -> None:
-    """Stop-and-copy of 512 MB at 128, 256 and 512 Mbit/s: 32, 16, 8 s (Clark et al., NSDI 2005)."""
-    for megabits, seconds in [(128, 32), (256, 16), (512, 8)]:
-        outcome = migrate(
-            "stop_and_copy",
-            "idle",
-            "custom",
-            memory="512MiB",
-            link_args={"rate": megabits * MEBI / 8, "rtt": "200us", "overhead": 0},
-        )
-        assert outcome.result.downtime_seconds == pytest.approx(seconds, rel=0.01)
-
-
-@pytest.mark.parametrize(("memory", "seconds"), [("2GiB", 18.49), ("8GiB", 73.48)])
-def test_deshpande(memory: str, seconds: float) -> None:
-    """Pre-copy of an idle guest over Gigabit Ethernet (Deshpande et al., HPDC 2011).
-
-    They saw 940 Mbit/s with tcpdump. Nothing is set here: the preset's 1 Gbit/s on the wire is
-    941 Mbit/s of stream once Ethernet, IP and TCP headers are deducted. No page is zero.
-    """
-    result = migrate("precopy", "idle", "gigabit", memory=memory).result
-    assert result.total_seconds == pytest.approx(seconds, rel=0.02)
-
-
-def test_compress_threads() -> None:
-    """An idle guest with and without zlib in 8 threads (QEMU, docs/multi-thread-compression.txt).
-
-    Inputs are the share of zero pages, from the bytes sent without compression; the ratio, from
-    those sent with it; and the encoder's speed, which is not published, from the time with it: it
-    stands for everything at the source that held the link up, the search for zero pages too. So
-    what is predicted is the time without compression. The rest shows that the parts add up:
-    that the codec sends what it should, and that with 8 threads it sets the pace, not the link.
-    """
-    pages, raw_bytes, raw_seconds = 4_211_524 // 4, 363_536 * 1024, 3.333
-    compressed_bytes, compressed_seconds = 107_819 * 1024, 1.833
-    zeros = (4104 * pages - raw_bytes) / (4104 - 9)
-    assert zeros / pages == pytest.approx(0.916, abs=0.001)
-    ratio = ((compressed_bytes - 9 * zeros) / (pages - zeros) - 8) / 4096
-    page_seconds = compressed_seconds / (pages - zeros)
-    codec = codecs.scaled(ratio=ratio, rate=4096 / page_seconds / 8, threads=8)
-
-    def run(chosen: codecs.Codec) -> Outcome:
-        def algorithm(handle: Migration) -> None:
-            handle.send(handle.everything, codec=chosen)
-            handle.pause()
-            handle.send(handle.take_dirty(), codec=chosen)
-            handle.resume()
-
-        return migrate(
-            algorithm, "idle", "gigabit", memory=pages * 4096,
-            vm_args={"zero_fraction": zeros / pages},
-        )  # fmt: skip
-
-    for chosen, size, seconds in [
-        (codecs.RAW, raw_bytes, raw_seconds),
-        (codec, compressed_bytes, compressed_seconds),
-    ]:
-        outcome = run(chosen)
-        stream = sum(event.stream_bytes for event in outcome.timeline)
-        assert stream == pytest.approx(size, rel=0.01)
-        assert outcome.result.total_seconds == pytest.approx(seconds, rel=0.05)
-    unhindered = run(codecs.scaled(ratio=ratio)).result.total_seconds
-    assert unhindered < 0.6 * compressed_seconds
-
-
-@pytest.mark.parametrize(
-    ("memory", "less_traffic", "seconds"),
-    [("512MiB", 0.353, 3.18), ("2GiB", 0.805, 4.87), ("8GiB", 0.930, 11.04)],
-)
-def test_deshpande_without_uniform_pages(
-    memory: str, less_traffic: float, seconds: float, tmp_path: Path
-) -> None:
-    """Idle guests of which pages of one byte are left out (Deshpande et al., HPDC 2011).
-
-    Set is the share of such pages, from the traffic saved, and 3 us to find one, which the largest
-    two guests tell: the time that the traffic does not explain, by their number. They lie together,
-    as free memory does: scattered among the others, they would be looked for while the socket
-    drains, and 8 GiB would take 6.3 s.
-    """
-    costs = tmp_path / "costs.csv"
-    costs.write_text(
-        "codec,class,seconds_per_page,seconds_per_byte,seconds_per_run\n"
-        "uniform,any,3e-6,0,0\nzero,any,3e-6,0,0\n"
-    )
-    result = migrate(
-        "compressed", "idle", "gigabit", memory=memory, algorithm_args={"codec": "uniform"},
-        vm_args={"zero_fraction": less_traffic, "codec_costs": str(costs)},
-    ).result  # fmt: skip
-    plain = migrate("precopy", "idle", "gigabit", memory=memory).result
-    assert result.total_seconds == pytest.approx(seconds, rel=0.05)
-    assert 1 - result.bytes_sent / plain.bytes_sent == pytest.approx(less_traffic, abs=0.005)
-
-
-def test_hines() -> None:
-    """Post-copy of 2 GB sends 524.2 to 524.6 thousand pages (Hines and Gopalan, VEE 2009)."""
-    result = migrate(
-        "postcopy", "uniform", memory="2GiB", workload_args={"rate": "10k", "read_fraction": 0.5}
-    ).result
-    assert result.status == "completed"
-    assert 524_200 <= result.pages_sent <= 524_600
-    assert result.faults > 1000
 
 
 def test_goodput() -> None:

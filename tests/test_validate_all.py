@@ -72,9 +72,9 @@ def test_what_is_no_broken_claim_ends_it(error: BaseException) -> None:
 
 
 def test_it_knows_the_commands() -> None:
-    assert {"tcp", "qemu", "peers", "all"} <= set(validate.commands)
-    assert set(SUITE) & set(validate.commands) >= {"tcp", "qemu", "peers"}
-    for name in ("tcp", "qemu", "peers"):
+    assert "all" in validate.commands
+    assert set(SUITE) <= set(validate.commands)
+    for name in SUITE:
         assert "brief" in {parameter.name for parameter in validate.commands[name].params}
 
 

@@ -13,6 +13,7 @@ import click
 from migsim.cli.outputs import check_figure
 from migsim.cli.validate_all import run_all
 from migsim.cli.validate_peers import peers
+from migsim.cli.validate_published import published
 from migsim.cli.validate_qemu import qemu
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def validate() -> None:
 
 
 validate.add_command(qemu)
+validate.add_command(published)
 validate.add_command(peers)
 validate.add_command(run_all)
 

@@ -9,6 +9,7 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,12 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from migsim.hypervisor.runs import RecordedRun, read_runs
-from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict
+from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict_all
 
 __all__ = ["fit"]
 
-_FAULT_SECONDS = np.geomspace(0.1e-3, 3e-3, 12)
+_FAULT_SECONDS = np.geomspace(0.25e-3, 4e-3, 9)
+_LOW_READS = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
@@ -40,16 +42,19 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
         stop_seconds=round(max(0.0, float(fixed)), 4),
         switch_seconds=statistics.median(run.measured.downtime_seconds or 0.0 for run in switched),
     )
-    plain = [run for run in switched if "postcopy-preempt" not in run.capabilities]
-    tried = [msgspec.structs.replace(host, fault_seconds=float(f"{x:.2g}")) for x in _FAULT_SECONDS]
+    plain = [run for run in runs if run.switches and "postcopy-preempt" not in run.capabilities]
+    tried = [
+        msgspec.structs.replace(host, fault_seconds=float(f"{seconds:.2g}"), low_reads=reads)
+        for seconds, reads in product(_FAULT_SECONDS, _LOW_READS)
+    ]
     return min(tried, key=lambda one: _request_error(plain, one))
 
 
 def _request_error(runs: Sequence[RecordedRun], host: Host) -> float:
     """Return the mean error of the numbers of requests, as ratios."""
     ratios = [
-        (predict(run, host).postcopy_requests or 0) / (run.measured.postcopy_requests or 1)
-        for run in runs
+        (said.postcopy_requests or 0) / (run.measured.postcopy_requests or 1)
+        for run, said in zip(runs, predict_all(runs, host), strict=True)
     ]
     return statistics.fmean(abs(math.log(max(ratio, 1e-3))) for ratio in ratios)
 

@@ -83,6 +83,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         command_seconds: from the end of the warm-up to the command to migrate.
         top_pages: pages at the end of memory that hold data: the guest's kernel.
         kernel: what the guest's kernel does to those: pages, and their writes and reads per second.
+        low_reads: reads per second of the guest's kernel anywhere in the memory below its programs.
         device_bytes: device state without its first vCPU's part.
     """
 
@@ -98,6 +99,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     command_seconds: float = 0.01
     top_pages: int = 2900
     kernel: tuple[tuple[int, float, float], ...] = ((60, 1000.0, 0.0), (80, 15.0, 0.0))
+    low_reads: float = 0.0
     device_bytes: int = 112_000
 
 
@@ -135,7 +137,7 @@ def predict(run: RecordedRun, host: Host | None = None, seeds: int = _SEEDS) -> 
     return Prediction(**values, converged=True)
 
 
-def predict_all(runs: Sequence[RecordedRun]) -> list[Prediction]:
+def predict_all(runs: Sequence[RecordedRun], host: Host | None = None) -> list[Prediction]:
     """Return the predictions of many runs; equal inputs are simulated once.
 
     Where one cannot be predicted, its reason says why, and the others are.
@@ -147,7 +149,7 @@ def predict_all(runs: Sequence[RecordedRun]) -> list[Prediction]:
         key = inputs + run.hypervisor.encode()
         if key not in known:
             try:
-                known[key] = predict(run)
+                known[key] = predict(run, host)
             except InputError as error:
                 reason = str(error).removeprefix(f"run '{run.name}': ")
                 known[key] = Prediction(reason=reason)
@@ -334,6 +336,11 @@ def _workload(run: RecordedRun, host: Host, seed: int) -> str:
     elif load.kind == "hotcold":
         program += f", hot_fraction={load.hot_fraction}, hot_probability={load.hot_probability}"
     parts = [] if load.kind == "idle" else [f"{load.kind}({program})"]
+    if (
+        host.low_reads and place >= run.page_size
+    ):  # with one write a second, as a rate of writes is wanted
+        share = host.low_reads / (1 + host.low_reads)
+        parts.append(f"uniform(rate=1, read_fraction={share}, working_set={place})")
     first = run.memory // run.page_size - host.top_pages
     for pages, writes, reads in host.kernel:
         parts.append(
