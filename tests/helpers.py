@@ -128,3 +128,71 @@ def small_arguments(workload: str, trace: Path) -> dict[str, Any]:
     known = {parameter.name for parameter in find("workload", workload).parameters}
     usual = {"rate": 30_000, "read_fraction": 0.25}
     return {name: value for name, value in usual.items() if name in known}
+
+
+_GUESTPERF_START = 1_700_000_000.0
+
+
+def _progress(status: str, seconds: float, syncs: int, **changes: Any) -> dict[str, Any]:
+    ram = {
+        "transferred_bytes": int(1e8 * seconds),
+        "remaining_bytes": 0,
+        "total_bytes": 1_611_538_432,
+        "duplicate_pages": 120_000,
+        "skipped_pages": 0,
+        "normal_pages": 25_000,
+        "normal_bytes": 25_000 * 4096,
+        "dirty_rate_pps": 30_000,
+        "transfer_rate_mbs": 800.0,
+        "iterations": syncs,
+    }
+    return {
+        "status": status,
+        "ram": ram,
+        "now": _GUESTPERF_START + seconds,
+        "duration": int(1e3 * seconds),
+        "downtime": 0,
+        "downtime_expected": 300,
+        "setup_time": 5,
+        "throttle_pcent": 0,
+        **changes,
+    }
+
+
+def guestperf_report(**scenario: Any) -> dict[str, Any]:
+    """A report as `Report.to_json` of QEMU 10 writes it."""
+    return {
+        "hardware": {
+            "cpus": 2, "mem": 1, "src_cpu_bind": [], "src_mem_bind": [], "dst_cpu_bind": [],
+            "dst_mem_bind": [], "prealloc_pages": False, "huge_pages": False,
+            "locked_pages": False, "dirty_ring_size": 0,
+        },
+        "scenario": {
+            "name": "auto-converge-step-5", "downtime": 500, "bandwidth": 125, "max_iters": 30,
+            "max_time": 300, "pause": False, "pause_iters": 5, "post_copy": False,
+            "post_copy_iters": 5, "auto_converge": False, "auto_converge_step": 10,
+            "compression_mt": False, "compression_mt_threads": 1, "compression_xbzrle": False,
+            "compression_xbzrle_cache": 10, "multifd": False, "multifd_channels": 2,
+            "multifd_compression": "", "dirty_limit": False, "x_vcpu_dirty_limit_period": 500,
+            "vcpu_dirty_limit": 1, **scenario,
+        },
+        "progress_history": [
+            _progress("active", 0.05, 1),
+            _progress("active", 9.0, 2),
+            _progress("active", 17.5, 3),
+            _progress("completed", 20.5, 5, downtime=431),
+        ],
+        "guest_timings": [
+            {"tid": tid, "timestamp": _GUESTPERF_START + at, "value": value}
+            for tid, at, value in [(70, -3.0, 400), (71, -2.5, 410), (70, -1.0, 390), (70, 5, 900)]
+        ],
+        "qemu_timings": [{"tid": 1, "timestamp": _GUESTPERF_START, "value": 120.0}],
+        "vcpu_timings": [{"tid": 2, "timestamp": _GUESTPERF_START, "value": 100.0}],
+        "result": {"success": True},
+        "binary": "/usr/bin/qemu-system-x86_64",
+        "dst_host": "localhost",
+        "kernel": "/boot/vmlinuz",
+        "initrd": "initrd-stress.img",
+        "transport": "unix",
+        "sleep": 15,
+    }  # fmt: skip

@@ -7,79 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, guestperf_report
 
 from migsim.errors import InputError
 from migsim.hypervisor.load import load_runs
 from migsim.hypervisor.runs import RecordedRun, read_runs
 
 GIB = 1 << 30
-START = 1_700_000_000.0
-
-
-def progress(status: str, seconds: float, syncs: int, **changes: Any) -> dict[str, Any]:
-    ram = {
-        "transferred_bytes": int(1e8 * seconds),
-        "remaining_bytes": 0,
-        "total_bytes": 1_611_538_432,
-        "duplicate_pages": 120_000,
-        "skipped_pages": 0,
-        "normal_pages": 25_000,
-        "normal_bytes": 25_000 * 4096,
-        "dirty_rate_pps": 30_000,
-        "transfer_rate_mbs": 800.0,
-        "iterations": syncs,
-    }
-    return {
-        "status": status,
-        "ram": ram,
-        "now": START + seconds,
-        "duration": int(1e3 * seconds),
-        "downtime": 0,
-        "downtime_expected": 300,
-        "setup_time": 5,
-        "throttle_pcent": 0,
-        **changes,
-    }
-
-
-def report(**scenario: Any) -> dict[str, Any]:
-    """A report as `Report.to_json` of QEMU 10 writes it."""
-    return {
-        "hardware": {
-            "cpus": 2, "mem": 1, "src_cpu_bind": [], "src_mem_bind": [], "dst_cpu_bind": [],
-            "dst_mem_bind": [], "prealloc_pages": False, "huge_pages": False,
-            "locked_pages": False, "dirty_ring_size": 0,
-        },
-        "scenario": {
-            "name": "auto-converge-step-5", "downtime": 500, "bandwidth": 125, "max_iters": 30,
-            "max_time": 300, "pause": False, "pause_iters": 5, "post_copy": False,
-            "post_copy_iters": 5, "auto_converge": False, "auto_converge_step": 10,
-            "compression_mt": False, "compression_mt_threads": 1, "compression_xbzrle": False,
-            "compression_xbzrle_cache": 10, "multifd": False, "multifd_channels": 2,
-            "multifd_compression": "", "dirty_limit": False, "x_vcpu_dirty_limit_period": 500,
-            "vcpu_dirty_limit": 1, **scenario,
-        },
-        "progress_history": [
-            progress("active", 0.05, 1),
-            progress("active", 9.0, 2),
-            progress("active", 17.5, 3),
-            progress("completed", 20.5, 5, downtime=431),
-        ],
-        "guest_timings": [
-            {"tid": tid, "timestamp": START + at, "value": value}
-            for tid, at, value in [(70, -3.0, 400), (71, -2.5, 410), (70, -1.0, 390), (70, 5, 900)]
-        ],
-        "qemu_timings": [{"tid": 1, "timestamp": START, "value": 120.0}],
-        "vcpu_timings": [{"tid": 2, "timestamp": START, "value": 100.0}],
-        "result": {"success": True},
-        "binary": "/usr/bin/qemu-system-x86_64",
-        "dst_host": "localhost",
-        "kernel": "/boot/vmlinuz",
-        "initrd": "initrd-stress.img",
-        "transport": "unix",
-        "sleep": 15,
-    }  # fmt: skip
 
 
 def load(folder: Path, made: dict[str, Any]) -> RecordedRun:
@@ -90,7 +24,7 @@ def load(folder: Path, made: dict[str, Any]) -> RecordedRun:
 
 
 def test_a_report(tmp_path: Path) -> None:
-    run = load(tmp_path, report())
+    run = load(tmp_path, guestperf_report())
     assert (run.name, run.set, run.hypervisor, run.vcpus) == (
         "auto-converge-step-5", "guestperf", "qemu kvm", 2,
     )  # fmt: skip
@@ -112,7 +46,7 @@ def test_a_report(tmp_path: Path) -> None:
 def test_capabilities(tmp_path: Path) -> None:
     run = load(
         tmp_path,
-        report(
+        guestperf_report(
             auto_converge=True, compression_xbzrle=True, compression_xbzrle_cache=50, multifd=True,
             multifd_channels=4, multifd_compression="zstd", compression_mt=True, dirty_limit=True,
         ),
@@ -130,13 +64,13 @@ def test_capabilities(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rounds", "seconds"), [(0, 0.0), (2, 9.0), (3, 17.5), (20, None)])
 def test_postcopy(tmp_path: Path, rounds: int, seconds: float | None) -> None:
     """It starts once so many rounds were seen, which a report tells the time of."""
-    run = load(tmp_path, report(post_copy=True, post_copy_iters=rounds))
+    run = load(tmp_path, guestperf_report(post_copy=True, post_copy_iters=rounds))
     assert run.capabilities == ("postcopy-ram",)
     assert run.postcopy_after_seconds == seconds
 
 
 def test_a_guest_that_says_nothing(tmp_path: Path) -> None:
-    made = report() | {"guest_timings": []}
+    made = guestperf_report() | {"guest_timings": []}
     assert load(tmp_path, made).workload.rate == 30_000
     for one in made["progress_history"]:
         one["ram"]["dirty_rate_pps"] = 0
@@ -145,7 +79,7 @@ def test_a_guest_that_says_nothing(tmp_path: Path) -> None:
 
 
 def test_given_up(tmp_path: Path) -> None:
-    made = report()
+    made = guestperf_report()
     made["progress_history"][-1]["status"] = "cancelled"
     measured = load(tmp_path, made).measured
     assert (measured.status, measured.downtime_seconds) == ("cancelled", None)
@@ -153,7 +87,7 @@ def test_given_up(tmp_path: Path) -> None:
 
 def test_reports_of_qemu_7(tmp_path: Path) -> None:
     """They know less."""
-    made = report()
+    made = guestperf_report()
     for key in ("multifd_compression", "dirty_limit", "vcpu_dirty_limit"):
         del made["scenario"][key]
     del made["result"], made["hardware"]["dirty_ring_size"]
@@ -172,7 +106,7 @@ def test_reports_of_qemu_7(tmp_path: Path) -> None:
 def test_errors_name_the_key(
     tmp_path: Path, place: str, key: str, value: Any, message: str
 ) -> None:
-    made = report()
+    made = guestperf_report()
     made[place][key] = value
     with pytest.raises(InputError, match=message) as caught:
         load(tmp_path, made)
@@ -181,17 +115,20 @@ def test_errors_name_the_key(
 
 
 def test_a_report_that_ends_early(tmp_path: Path) -> None:
-    made = report()
+    made = guestperf_report()
     del made["progress_history"][-1]
     with pytest.raises(InputError, match="the last status is active, expected completed"):
         load(tmp_path, made)
     with pytest.raises(InputError, match="the last status is missing"):
         load(tmp_path, made | {"progress_history": []})
+    del made["progress_history"]
+    with pytest.raises(InputError, match=r"report\.json: .*missing.*`progress_history`"):
+        load(tmp_path, made)
 
 
 def test_half_a_report(tmp_path: Path) -> None:
     file = tmp_path / "half.json"
-    file.write_text(json.dumps(report())[:-40])
+    file.write_text(json.dumps(guestperf_report())[:-40])
     with pytest.raises(InputError, match=r"half\.json: no report of guestperf"):
         load_runs(file)
 

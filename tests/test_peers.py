@@ -26,6 +26,7 @@ from migsim.peers.simulators import (
     dissect_cf,
     dslab,
 )
+from migsim.validate.peers import is_plain, predict
 
 GIB = 1024**3
 GBIT = 125e6
@@ -201,6 +202,22 @@ def test_what_limits_the_rate() -> None:
     assert case_of(run(link=link)).rate == pytest.approx(125e6 * 1448 / 1538)
     assert case_of(run(link=link)).rtt == 0.02
     assert case_of(run(link=link, parameters={"max-bandwidth": 1_000_000})).rate == 1e6
+
+
+@pytest.mark.parametrize("switch", [{"postcopy_after_seconds": 0.0}, {"postcopy_after_rounds": 1}])
+def test_of_postcopy_no_peer_says_anything(switch: dict[str, Any]) -> None:
+    assert case_of(run(**switch)).postcopy
+    assert not is_plain(run(**switch))
+    assert predict(dslab, run(), used_memory=True).says_something
+    said = predict(dslab, run(**switch), used_memory=True)
+    assert not said.says_something
+    assert said.reason == "it knows no post-copy"
+
+
+def test_a_run_that_no_peer_can_be_told_of() -> None:
+    said = predict(dslab, run(parameters={"max-bandwidth": "fast"}), used_memory=True)
+    assert "max-bandwidth is 'fast'" in said.reason
+    assert not said.says_something
 
 
 def test_what_else_is_told() -> None:

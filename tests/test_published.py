@@ -134,6 +134,14 @@ def test_only_a_hard_check_that_fails_is_an_error(
     assert done.exit_code == (1 if kind == "hard" else 0), done.output
 
 
+def test_the_summary_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "CHECKS", (made(), ENDLESS))
+    whole = CliRunner().invoke(validate, ["published"]).output
+    brief = CliRunner().invoke(validate, ["published", "--summary"]).output
+    assert 0 < len(brief.splitlines()) <= 4
+    assert whole.endswith("\n\n" + brief)
+
+
 def test_table_and_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fitted = made(kind="calibrated", free="the rate from the time")
     monkeypatch.setattr(published, "CHECKS", (made(), fitted, ENDLESS))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from helpers import ROOT
 
 from migsim.cli.main import main
+from migsim.cli.qemu import print_outcome
 from migsim.errors import InputError
 from migsim.hypervisor import live
 from migsim.hypervisor.guest import Kit
@@ -18,6 +22,7 @@ from migsim.hypervisor.runs import GuestLoad, Measured, RecordedRun, read_runs, 
 from migsim.hypervisor.scenario import Scenario
 from migsim.hypervisor.suite import check_known, missing, run_missing
 from migsim.units import MIB
+from migsim.validate.qemu import predict
 
 TOOLS = Tools(
     Program("qemu", "10.0.2"),
@@ -144,6 +149,60 @@ def test_run_prints_what_was_measured(
     told = capsys.readouterr().out
     for text in ("mine on qemu 10.0.2 tcg: completed", "5.250 s", "12.0 ms", "123.5 MB"):
         assert text in told
+
+
+def recorded(name: str, **changes: Any) -> RecordedRun:
+    """The first of the runs of that name that are in the repository."""
+    runs = read_runs(ROOT / "migsim/data/qemu-runs/given.jsonl")
+    found = next(run for run in runs if run.name == name)
+    return msgspec.structs.replace(found, **changes)
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """Return what stands right of the names in a table."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    return {name: more for name, *more in rows}
+
+
+def test_the_outcome_is_printed_beside_what_is_predicted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = recorded("post-128-4000")
+    print_outcome(run)
+    told = capsys.readouterr().out
+    assert told.splitlines()[0] == f"{run.name} on {run.hypervisor}: completed"
+    found = cells(told)
+    said = predict(run)
+    assert said.total is not None
+    assert said.bytes is not None
+    error = said.total / run.measured.total_seconds - 1
+    assert found["total time"] == ["7.031 s", f"{said.total:.2f} s", f"{error:+.1%}"]
+    error = said.bytes / run.measured.transferred_bytes - 1
+    assert found["bytes"][1:] == [f"{said.bytes / 1e6:.1f} MB", f"{error:+.1%}"]
+    assert found["dirty log read"] == ["2 times", "2", "+0.0%"]
+    assert said.postcopy_requests is not None
+    error = said.postcopy_requests / 95 - 1
+    assert found["pages requested"] == ["95", f"{said.postcopy_requests}", f"{error:+.1%}"]
+    assert len(found["downtime"]) == 3
+    assert len(found["pages"]) == 1  # of those nothing is predicted
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"capabilities": ("compress",)}, "not predicted: capabilities has compress"),
+        ({"time_limit_seconds": 1.0}, "predicted: does not end"),
+        ({"measured": Measured(status="cancelled", total_seconds=9.0)}, "predicted: ends"),
+    ],
+)
+def test_an_outcome_that_cannot_be_compared(
+    changes: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"postcopy_after_seconds": None, "capabilities": (), **changes}
+    print_outcome(recorded("post-128-4000", **changes))
+    told = capsys.readouterr().out
+    assert told.splitlines()[-1].startswith(words)
+    assert len(cells(told)["total time"]) == 1
 
 
 def test_bad_input_is_one_sentence(

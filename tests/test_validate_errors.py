@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from migsim.hypervisor.runs import Measured
-from migsim.validate.errors import QUANTITIES, Prediction, summarise
+from migsim.validate.errors import QUANTITIES, Claim, Prediction, summarise
 
 
 def measured(**changes: Any) -> Measured:
@@ -54,6 +54,28 @@ def test_requests_of_runs_with_postcopy() -> None:
     requests = summarise((said, run) for run in runs)["postcopy_requests"]
     assert requests["count"] == 2
     assert requests["within_30_percent"] == 0.5
+
+
+def test_a_prediction_that_gives_a_reason_says_nothing() -> None:
+    assert not Prediction(reason="no model").says_something
+    assert Prediction(converged=False).says_something
+    assert summarise([(Prediction(reason="no model"), measured())])["total"]["count"] == 0
+
+
+def test_claims() -> None:
+    most = Claim(text="", quantity="total", measure="median", bound=0.1)
+    least = Claim(text="", quantity="convergence", measure="right", bound=0.5, at_least=True)
+    right, wrong = Prediction(total=11.0, converged=True), Prediction(total=11.1, converged=False)
+    summary = summarise([(right, measured()), (right, measured())])
+    assert most.holds(summary)
+    assert (most.value(summary), least.value(summary)) == (pytest.approx(0.1), 1.0)
+    summary = summarise([(wrong, measured()), (wrong, measured()), (right, measured())])
+    assert not most.holds(summary)
+    assert not least.holds(summary)
+    nothing = summarise([])
+    assert (most.value(nothing), least.value(nothing)) == (None, None)
+    assert not most.holds(nothing)  # what no run tells is not kept
+    assert not least.holds(nothing)
 
 
 def test_verdicts() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migsim.cli.comparison import END, both, error, working
 from migsim.cli.outputs import check_file
 from migsim.errors import SweepError
 
@@ -144,37 +145,49 @@ def print_outcome(run: RecordedRun) -> None:
     The one place where recording meets predicting.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
+    from migsim.validate.qemu import predict_all
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{run.name}[/] on {run.hypervisor}: {run.measured.status}")
+    with working(f"{run.name}: predicts"):
+        (said,) = predict_all([run])
+    console.print(f"[bold]{escape(run.name)}[/] on {run.hypervisor}: {run.measured.status}")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("", "measured"):
+    for title in ("", "measured", "predicted", "error"):
         table.add_column(title, justify="right" if title else "left", no_wrap=True)
-    for name, text in _facts(run):
-        table.add_row(name, text)
+    for name, text, quantity in _facts(run):
+        cells = []
+        if quantity:
+            cells = [both(said, run.measured, quantity)[1], error(said, run.measured, quantity)]
+        table.add_row(name, text, *cells)
     print_whole(console, table)
+    if said.reason:
+        console.print(f"not predicted: {escape(said.reason)}")
+    elif not said.converged or run.measured.status != "completed":
+        console.print(f"predicted: {END[said.converged]}")
 
 
-def _facts(run: RecordedRun) -> list[tuple[str, str]]:
+def _facts(run: RecordedRun) -> list[tuple[str, str, str]]:
+    """Return name, value, and the quantity of a prediction that says the same, if one does."""
     found = run.measured
     rows = [
-        ("total time", f"{found.total_seconds:.3f} s"),
-        ("downtime", _milliseconds(found.downtime_seconds)),
-        ("guest ran nowhere", _milliseconds(found.visible_downtime_seconds)),
-        ("bytes", f"{found.transferred_bytes / 1e6:.1f} MB"),
-        ("pages", f"{found.normal_pages}"),
-        ("zero pages", f"{run.zero_pages}"),
-        ("dirty log read", f"{found.dirty_syncs} times"),
+        ("total time", f"{found.total_seconds:.3f} s", "total"),
+        ("downtime", _milliseconds(found.downtime_seconds), "downtime"),
+        ("guest ran nowhere", _milliseconds(found.visible_downtime_seconds), ""),
+        ("bytes", f"{found.transferred_bytes / 1e6:.1f} MB", "bytes"),
+        ("pages", f"{found.normal_pages}", ""),
+        ("zero pages", f"{run.zero_pages}", ""),
+        ("dirty log read", f"{found.dirty_syncs} times", "rounds"),
     ]
     if "postcopy-ram" in run.capabilities:
-        rows.append(("pages requested", f"{found.postcopy_requests}"))
+        rows.append(("pages requested", f"{found.postcopy_requests}", "postcopy_requests"))
     if found.xbzrle is not None:
-        rows += [(f"XBZRLE {key}", f"{value}") for key, value in found.xbzrle.items()]
+        rows += [(f"XBZRLE {key}", f"{value}", "") for key, value in found.xbzrle.items()]
     if found.throttle_percent is not None:
-        rows.append(("throttle", f"{found.throttle_percent} %"))
+        rows.append(("throttle", f"{found.throttle_percent} %", ""))
     return rows
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from migsim.cli.outputs import check_figure
+from migsim.cli.validate_all import run_all
+from migsim.cli.validate_peers import peers
 from migsim.cli.validate_published import published
 from migsim.cli.validate_qemu import qemu
 
@@ -30,6 +33,8 @@ def validate() -> None:
 
 validate.add_command(qemu)
 validate.add_command(published)
+validate.add_command(peers)
+validate.add_command(run_all)
 
 
 @validate.command()
@@ -41,11 +46,15 @@ validate.add_command(published)
     help="Compare with other measured rows, in the format of migsim/data/tcp-linux.csv.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--summary", "brief", is_flag=True, help="Print no single rows.")
 @click.option("--plot", type=Path, metavar="FILE.png", help="Draw predicted against measured.")
 @click.option("--seeds", type=click.IntRange(1), default=30, show_default=True,
               help="Transfers of which a lossy row's prediction is the mean.")  # fmt: skip
-def tcp(file: Path | None, as_json: bool, plot: Path | None, seeds: int) -> None:
-    """Compare the model of TCP with Linux over emulated links."""
+def tcp(file: Path | None, as_json: bool, brief: bool, plot: Path | None, seeds: int) -> None:
+    """Compare the model of TCP with Linux over emulated links.
+
+    The exit status is 1 where fewer of the committed rows are within tolerance than is claimed.
+    """
     from migsim.validate.tcp import DATA, compare, read_rows, shares
 
     check_figure("--plot", plot)
@@ -55,10 +64,18 @@ def tcp(file: Path | None, as_json: bool, plot: Path | None, seeds: int) -> None
         from migsim.plotting import save_figure
 
         save_figure(_figure(sets), plot)
-    if not as_json:
+    if as_json:
+        _print_json(sets)
+    else:
         for name, found in sets.items():
-            _print(name, found)
-        return
+            _print(name, found, brief)
+    if file is None and not all(share.holds for found in sets.values() for share in shares(found)):
+        sys.exit(1)
+
+
+def _print_json(sets: Mapping[str, Sequence[Comparison]]) -> None:
+    from migsim.validate.tcp import shares
+
     rows = [
         {"set": name}
         | dataclasses.asdict(item.row)
@@ -82,7 +99,7 @@ def tcp(file: Path | None, as_json: bool, plot: Path | None, seeds: int) -> None
     print(json.dumps({"rows": rows, "summary": summary}, indent=2))
 
 
-def _print(name: str, found: Sequence[Comparison]) -> None:
+def _print(name: str, found: Sequence[Comparison], brief: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -108,8 +125,9 @@ def _print(name: str, found: Sequence[Comparison]) -> None:
             ("" if item.t90 is None else f"{item.t90:.2f} s")
             + (" !" if item.t90_within is False else ""),
         )  # fmt: skip
-    print_whole(console, table)
-    console.print("Mbit/s of payload; ! is outside the tolerance")
+    if not brief:
+        print_whole(console, table)
+        console.print("Mbit/s of payload; ! is outside the tolerance")
     for share in shares(found):
         console.print(f"{share.within} of {share.rows} {share.name} within {share.tolerance}")
     console.print()

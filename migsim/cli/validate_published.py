@@ -26,8 +26,9 @@ __all__ = ["published"]
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--summary", "brief", is_flag=True, help="Print no single checks.")
 @click.option("--plot", type=Path, metavar="FILE.png", help="Draw predicted over published.")
-def published(as_json: bool, plot: Path | None) -> None:
+def published(as_json: bool, brief: bool, plot: Path | None) -> None:
     """Predict figures that papers and vendors have published, and show the errors.
 
     A hard check is one that no parameter was set by; the exit status is 1 if one of them fails.
@@ -43,7 +44,7 @@ def published(as_json: bool, plot: Path | None) -> None:
     if as_json:
         print(json.dumps(_as_json(findings), indent=2))
     else:
-        _print(findings)
+        _print(findings, brief)
     if any(item.check.kind == "hard" and not item.holds for item in findings):
         sys.exit(1)
 
@@ -66,13 +67,16 @@ def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"checks": checks, "summary": summarise(findings)}
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[Finding], brief: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
 
     console = Console(highlight=False, soft_wrap=True)
+    if brief:
+        _print_summary(console, findings)
+        return
     frees = list(dict.fromkeys(item.check.free for item in findings if item.check.free != "none"))
     letters = dict(zip(frees, string.ascii_letters, strict=False))
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -101,13 +105,13 @@ def _print(findings: Sequence[Finding]) -> None:
     for item in findings:
         if item.check.note:
             console.print(f"  {item.check.claim}: {item.check.note}", markup=False)
+    console.print()
     _print_summary(console, findings)
 
 
 def _print_summary(console: Any, findings: Sequence[Finding]) -> None:
     from migsim.validate.published.check import KINDS, summarise
 
-    console.print()
     for kind, row in summarise(findings).items():
         median = row["median_error"]
         console.print(

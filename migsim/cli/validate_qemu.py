@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migsim.cli.comparison import END, both, error, share, working
 from migsim.cli.outputs import check_figure
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from migsim.hypervisor.runs import RecordedRun
-    from migsim.validate.errors import Prediction, Summary
+    from migsim.validate.errors import Claim, Prediction, Summary
 
     Pair = tuple[RecordedRun, Prediction]
 
@@ -41,49 +43,82 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
     "guestperf.  [default: the committed ones]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--summary", "brief", is_flag=True, help="Print no single runs.")
 @click.option("--plot", type=Path, metavar="FILE.png", help="Draw predicted against measured.")
-def qemu(file: Path | None, as_json: bool, plot: Path | None) -> None:
-    """Predict recorded migrations of QEMU from their inputs alone, and show the errors."""
-    from migsim.hypervisor.runs import read_runs
-    from migsim.validate.qemu import RUNS, is_calibration, predict_all
+def qemu(file: Path | None, as_json: bool, brief: bool, plot: Path | None) -> None:
+    """Predict recorded migrations of QEMU from their inputs alone, and show the errors.
+
+    The constants of the host are those of the machine of the committed recordings, whoever's the
+    runs are. The exit status is 1 where a claim about the committed ones does not hold.
+    """
+    from migsim.hypervisor.load import load_runs
+    from migsim.validate.qemu import CLAIMS, RUNS, is_calibration, predict_all
 
     check_figure("--plot", plot)
-    runs = [run for path in (RUNS if file is None else [file]) for run in read_runs(path)]
-    found = list(zip(runs, predict_all(runs), strict=True))
-    fitted = [pair for pair in found if is_calibration(pair[0])] if file is None else []
-    others = [pair for pair in found if pair not in fitted]
+    runs = [run for path in (RUNS if file is None else [file]) for run in load_runs(path)]
+    with working(f"predicts {len(runs)} runs"):
+        found = list(zip(runs, predict_all(runs), strict=True))
+    fitted = [pair for pair in found if file is None and is_calibration(pair[0])]
+    others = [pair for pair in found if file is not None or not is_calibration(pair[0])]
     if plot is not None:
         from migsim.plotting import save_figure
 
         save_figure(_figure(others), plot)
+    claims = CLAIMS if file is None else ()
     if as_json:
-        print(json.dumps(_as_json(others, fitted), indent=2))
-        return
-    _print_runs(found)
-    if fitted:
-        _print_summary(f"{len(fitted)} runs on which constants were fitted", fitted)
-    _print_summary(f"{len(others)} runs that no constant was fitted on", others)
+        print(json.dumps(_as_json(others, fitted, claims), indent=2))
+    else:
+        if not brief:
+            _print_runs(found)
+        _print_reasons(found)
+        if fitted:
+            _print_summary(f"{len(fitted)} runs on which constants were fitted", fitted)
+        _print_summary(f"{len(others)} runs that no constant was fitted on", others)
+        _print_claims(claims, others)
+    summary = _summary(others)
+    if not all(claim.holds(summary) for claim in claims):
+        sys.exit(1)
 
 
-def _as_json(others: Sequence[Pair], fitted: Sequence[Pair]) -> dict[str, Any]:
+def _as_json(
+    others: Sequence[Pair], fitted: Sequence[Pair], claims: Sequence[Claim]
+) -> dict[str, Any]:
+    summary = _summary(others)
+    return {
+        "summary": summary,
+        "calibration": _summary(fitted),
+        "claims": [
+            {
+                "claim": claim.text,
+                "value": claim.value(summary),
+                "at_least" if claim.at_least else "at_most": claim.bound,
+                "holds": claim.holds(summary),
+            }
+            for claim in claims
+        ],
+        "runs": [
+            _run_as_json(run, said, calibration)
+            for pairs, calibration in ((others, False), (fitted, True))
+            for run, said in pairs
+        ],
+    }
+
+
+def _run_as_json(run: RecordedRun, said: Prediction, calibration: bool) -> dict[str, Any]:
     import dataclasses
 
     import msgspec
 
+    predicted = dataclasses.asdict(said)
+    reason = predicted.pop("reason")
     return {
-        "summary": _summary(others),
-        "calibration": _summary(fitted),
-        "runs": [
-            {
-                "name": run.name,
-                "repeat": run.repeat,
-                "calibration": (run, said) in fitted,
-                "inputs": {name: msgspec.to_builtins(getattr(run, name)) for name in run.uses},
-                "predicted": dataclasses.asdict(said),
-                "measured": msgspec.to_builtins(run.measured),
-            }
-            for run, said in [*others, *fitted]
-        ],
+        "name": run.name,
+        "repeat": run.repeat,
+        "calibration": calibration,
+        "inputs": {name: msgspec.to_builtins(getattr(run, name)) for name in run.uses},
+        "predicted": None if reason else predicted,
+        "reason": reason or None,
+        "measured": msgspec.to_builtins(run.measured),
     }
 
 
@@ -95,51 +130,41 @@ def _summary(pairs: Sequence[Pair]) -> Summary:
 
 def _print_runs(found: Sequence[Pair]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("run", "total", "error", "GB sent", "error", "downtime", "predicted", "rounds",
+    for title in ("run", "total", "error", "sent", "error", "downtime", "predicted", "rounds",
                   "predicted", "requests", "predicted"):  # fmt: skip
         table.add_column(title, justify="left" if title == "run" else "right", no_wrap=True)
-    ends = {True: "ends", False: "does not end", None: ""}
     for run, said in found:
-        name, completed = f"{run.name} #{run.repeat}", run.measured.status == "completed"
-        if not said.converged or not completed:
-            table.add_row(name, ends[completed], f"predicted: {ends[said.converged]}")
+        name, completed = escape(f"{run.name} #{run.repeat}"), run.measured.status == "completed"
+        if said.reason or not said.converged or not completed:
+            expected = "not predicted" if said.reason else f"predicted: {END[said.converged]}"
+            table.add_row(name, END[completed], expected)
             continue
         table.add_row(
             name,
-            f"{run.measured.total_seconds:.2f} s",
-            _error(said, run, "total", 1),
-            f"{run.measured.transferred_bytes / 1e9:.3f}",
-            _error(said, run, "bytes", 2),
-            *_values(said, run, "downtime", 1e3, " ms"),
-            *_values(said, run, "rounds"),
-            *_values(said, run, "postcopy_requests"),
+            both(said, run.measured, "total")[0],
+            error(said, run.measured, "total"),
+            both(said, run.measured, "bytes")[0],
+            error(said, run.measured, "bytes", 2),
+            *both(said, run.measured, "downtime"),
+            *both(said, run.measured, "rounds"),
+            *both(said, run.measured, "postcopy_requests"),
         )
     print_whole(console, table)
     console.print()
 
 
-def _error(said: Prediction, run: RecordedRun, name: str, digits: int) -> str:
-    from migsim.validate.errors import measured_value
-
-    ours, theirs = getattr(said, name), measured_value(run.measured, name)
-    return f"{ours / theirs - 1:+.{digits}%}" if ours is not None and theirs else ""
-
-
-def _values(
-    said: Prediction, run: RecordedRun, name: str, factor: float = 1.0, unit: str = ""
-) -> tuple[str, str]:
-    from migsim.validate.errors import measured_value
-
-    ours, theirs = getattr(said, name), measured_value(run.measured, name)
-    if ours is None or theirs is None:
-        return "", ""
-    return f"{theirs * factor:.0f}{unit}", f"{ours * factor:.0f}{unit}"
+def _print_reasons(found: Sequence[Pair]) -> None:
+    reasons = [f"{run.name} #{run.repeat}: not predicted: {said.reason}"
+               for run, said in found if said.reason]  # fmt: skip
+    if reasons:
+        click.echo("\n".join([*reasons, ""]))
 
 
 def _print_summary(title: str, pairs: Sequence[Pair]) -> None:
@@ -160,9 +185,9 @@ def _print_summary(title: str, pairs: Sequence[Pair]) -> None:
         table.add_row(
             name.replace("_", " "),
             str(row["count"]),
-            *(_share(row[part]) for part in ("median", "p90", "worst")),
+            *(share(row[part]) for part in ("median", "p90", "worst")),
             tolerance,
-            _share(row[key], 0) if key else "",
+            share(row[key], 0) if key else "",
         )
         if name == "downtime":
             seconds = [row[f"{part}_seconds"] or 0.0 for part in ("median", "p90", "worst")]
@@ -173,8 +198,21 @@ def _print_summary(title: str, pairs: Sequence[Pair]) -> None:
     console.print(f"verdicts of convergence: {verdicts['right']} of {verdicts['count']} right\n")
 
 
-def _share(value: float | None, digits: int = 1) -> str:
-    return "" if value is None else f"{value:.{digits}%}"
+def _print_claims(claims: Sequence[Claim], pairs: Sequence[Pair]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not claims:
+        return
+    summary = _summary(pairs)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("claimed", "", "found", ""):
+        table.add_column(title, justify="left" if title == "claimed" else "right", no_wrap=True)
+    for claim in claims:
+        bound = f"{'at least' if claim.at_least else 'at most'} {claim.bound:.0%}"
+        verdict = "holds" if claim.holds(summary) else "does not hold"
+        table.add_row(claim.text, bound, share(claim.value(summary)), verdict)
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def _figure(found: Sequence[Pair]) -> Figure:

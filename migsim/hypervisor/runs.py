@@ -6,6 +6,7 @@ apart from it under ``measured``, what came of it. A model may use the former on
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,6 +155,21 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     date: str | None = None
     versions: dict[str, str] = {}
     guest_log: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def switches(self) -> bool:
+        """Whether post-copy was to be started at some time."""
+        return self.postcopy_after_seconds is not None or self.postcopy_after_rounds is not None
+
+    def parameter(self, name: str, default: float) -> float:
+        """Return a parameter that is a number from 0 on. Raises `InputError` where it is none."""
+        value = self.parameters.get(name, default)
+        number = not isinstance(value, bool) and isinstance(value, int | float)
+        if not number or not 0 <= value < math.inf:
+            raise InputError(
+                f"run '{self.name}': parameter {name} is {value!r}, expected a number from 0 on"
+            )
+        return float(value)
 
 
 def read_runs(path: Path) -> list[RecordedRun]:

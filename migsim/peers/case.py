@@ -120,22 +120,13 @@ def case_of(run: RecordedRun, *, used_memory: bool = False) -> Case:
         working_set=0.0 if idle else run.workload.working_set,
         dirty_rate=dirtied(_RATE_PERIOD) * run.page_size / _RATE_PERIOD,
         dirtied=dirtied,
-        limit=_parameter(run, "max-bandwidth", _MAX_BANDWIDTH) or math.inf,
+        limit=run.parameter("max-bandwidth", _MAX_BANDWIDTH) or math.inf,
         link=run.link.rate / 8 if run.link.kind == "emulated" else math.inf,
         goodput=_goodput(run.link),
         rtt=run.link.rtt,
-        downtime_limit=_parameter(run, "downtime-limit", _DOWNTIME_LIMIT) / 1e3,
-        postcopy=run.postcopy_after_seconds is not None,
+        downtime_limit=run.parameter("downtime-limit", _DOWNTIME_LIMIT) / 1e3,
+        postcopy=run.switches,
     )
-
-
-def _parameter(run: RecordedRun, name: str, default: float) -> float:
-    value = run.parameters.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InputError(
-            f"run '{run.name}': parameter {name} is {value!r}, expected a number from 0 on"
-        )
-    return float(value)
 
 
 def _goodput(path: MigrationPath) -> float:

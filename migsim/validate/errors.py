@@ -9,7 +9,7 @@ import numpy as np
 
 from migsim.hypervisor.runs import Measured
 
-__all__ = ["QUANTITIES", "Prediction", "Summary", "measured_value", "summarise"]
+__all__ = ["QUANTITIES", "Claim", "Prediction", "Summary", "measured_value", "summarise"]
 
 QUANTITIES = ("total", "bytes", "rounds", "downtime", "postcopy_requests")
 """What is compared by its relative error, in the order of tables."""
@@ -37,6 +37,7 @@ class Prediction:
         rounds: readings of the dirty log, the one at the start and the last included.
         postcopy_requests: pages that the destination asks for.
         converged: whether it completes. Of a migration that does not, say nothing else.
+        reason: why nothing is said of this run.
     """
 
     total: float | None = None
@@ -45,6 +46,51 @@ class Prediction:
     rounds: float | None = None
     postcopy_requests: float | None = None
     converged: bool | None = None
+    reason: str = ""
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything is said of the run."""
+        return self != Prediction(reason=self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A tolerance that is said to hold for the runs on which nothing was fitted.
+
+    Attributes:
+        text: what is claimed, without the bound.
+        quantity, measure: where a `Summary` has it; ``right`` stands for the share of verdicts.
+        bound: the most that the measure may be,
+        at_least: or the least.
+    """
+
+    text: str
+    quantity: str
+    measure: str
+    bound: float
+    at_least: bool = False
+
+    def value(self, summary: Summary) -> float | None:
+        """Return the measure; None where no run tells."""
+        found = summary[self.quantity]
+        value, count = found[self.measure], found["count"]
+        if not count or value is None:
+            return None
+        return value / count if self.measure == "right" else value
+
+    def holds(self, summary: Summary) -> bool:
+        """Return whether the tolerance is kept; without a run to tell it is not.
+
+        >>> claim = Claim(text="verdicts", quantity="convergence", measure="right", bound=0.9,
+        ...               at_least=True)
+        >>> [claim.holds({"convergence": {"right": n, "count": 10}}) for n in (8, 9)]
+        [False, True]
+        """
+        value = self.value(summary)
+        if value is None:
+            return False
+        return value >= self.bound if self.at_least else value <= self.bound
 
 
 def measured_value(run: Measured, quantity: str) -> float | None:

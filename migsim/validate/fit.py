@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from migsim.hypervisor.runs import RecordedRun, read_runs
-from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict_all, switches
+from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict_all
 
 __all__ = ["fit"]
 
@@ -31,7 +31,7 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
     What a page costs the processors was measured apart, with QEMU's own trace.
     """
     loopback = [run for run in runs if run.link.kind == "loopback"]
-    switched = [run for run in loopback if switches(run)]
+    switched = [run for run in loopback if run.switches]
     stopped = [run for run in loopback if run not in switched and run.measured.downtime_seconds]
     sizes = [run.measured.downtime_bytes for run in stopped]
     pace, fixed, _, _ = theilslopes([run.measured.downtime_seconds for run in stopped], sizes)
@@ -42,7 +42,7 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
         stop_seconds=round(max(0.0, float(fixed)), 4),
         switch_seconds=statistics.median(run.measured.downtime_seconds or 0.0 for run in switched),
     )
-    plain = [run for run in runs if switches(run) and "postcopy-preempt" not in run.capabilities]
+    plain = [run for run in runs if run.switches and "postcopy-preempt" not in run.capabilities]
     tried = [
         msgspec.structs.replace(host, fault_seconds=float(f"{seconds:.2g}"), low_reads=reads)
         for seconds, reads in product(_FAULT_SECONDS, _LOW_READS)

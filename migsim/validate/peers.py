@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from migsim.errors import InputError
 from migsim.hypervisor.runs import RecordedRun
 from migsim.peers.case import Case, Forecast, case_of
 from migsim.peers.gudkov import gudkov
@@ -55,9 +56,14 @@ def predict(rule: Callable[[Case], Forecast], run: RecordedRun, *, used_memory: 
     One that would not end before a run's time limit does not converge. For ``used_memory`` see
     `case_of`.
     """
-    case = case_of(run, used_memory=used_memory)
-    if case.postcopy or math.isinf(case.rate):
-        return Prediction()
+    try:
+        case = case_of(run, used_memory=used_memory)
+    except InputError as error:
+        return Prediction(reason=str(error))
+    if case.postcopy:
+        return Prediction(reason="it knows no post-copy")
+    if math.isinf(case.rate):
+        return Prediction(reason="nothing limits the rate")
     said = rule(case)
     in_time = said.seconds is None or said.seconds <= (run.time_limit_seconds or math.inf)
     if said.converged is False or (said.converged and not in_time):
@@ -73,7 +79,7 @@ def predict(rule: Callable[[Case], Forecast], run: RecordedRun, *, used_memory: 
 
 def is_plain(run: RecordedRun) -> bool:
     """Whether a run is pre-copy without anything that peers do not know."""
-    return run.postcopy_after_seconds is None and not _CHANGES_PAGES & set(run.capabilities)
+    return not run.switches and not _CHANGES_PAGES & set(run.capabilities)
 
 
 def predict_all(

@@ -52,6 +52,8 @@ TOLERANCES: dict[Kind, float] = {
     "other buffers": 0.20,
 }
 """Relative errors of the mean throughput; "window-limited" are Linux's default buffers."""
+SHARE = 0.8
+"""Of the rows of each kind, so many lie within the tolerance: what is claimed."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,11 @@ class Share:
     tolerance: str
     within: int
     rows: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether as many as claimed are within."""
+        return self.within >= SHARE * self.rows
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -1,0 +1,172 @@
+"""``migsim validate peers``: other people's models and ours on the same recorded migrations."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migsim.cli.comparison import share, working
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from migsim.hypervisor.runs import RecordedRun
+    from migsim.validate.errors import Prediction, Summary
+    from migsim.validate.linear import LinearRow
+
+__all__ = ["peers"]
+
+
+@click.command()
+@click.option(
+    "--runs",
+    "file",
+    type=Path,
+    metavar="FILE",
+    help="Recorded runs of your own, as for 'migsim validate qemu'.  [default: those of the "
+    "committed ones on which no constant was fitted]",
+)
+@click.option("--all-memory", is_flag=True,
+              help="Tell peers all memory, pages of zeros included.")  # fmt: skip
+@click.option("--summary", "brief", is_flag=True, help="Print none of SimGrid's guests.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def peers(file: Path | None, all_memory: bool, brief: bool, as_json: bool) -> None:
+    """Predict recorded migrations with other people's models, and show their errors beside ours.
+
+    Most peers know no pages of zeros: they are told the memory that holds data, which favours
+    them. Then SimGrid's guests as a special case of our model; the exit status is 1 where the two
+    differ by more than is claimed.
+    """
+    from migsim.hypervisor.load import load_runs
+    from migsim.validate.linear import TOLERANCE, compare_linear
+    from migsim.validate.peers import is_plain
+    from migsim.validate.qemu import RUNS, is_calibration
+
+    runs = [run for path in (RUNS if file is None else [file]) for run in load_runs(path)]
+    chosen = [run for run in runs if file is not None or not is_calibration(run)]
+    with working(f"predicts {len(chosen)} runs"):
+        said = _predictions(chosen, used_memory=not all_memory)
+    everything = _summaries(chosen, said)
+    plain_runs = [run for run in chosen if is_plain(run)]
+    plain = _summaries(
+        plain_runs,
+        {
+            name: [one for one, run in zip(found, chosen, strict=True) if is_plain(run)]
+            for name, found in said.items()
+        },
+    )
+    with working("simulates SimGrid's guests"):
+        linear = compare_linear()
+    worst = max(row.error for row in linear)
+    if as_json:
+        print(json.dumps(_as_json(everything, plain, linear, len(chosen), len(plain_runs)),
+                         indent=2))  # fmt: skip
+    else:
+        _print_peers(f"all {len(chosen)} runs", everything)
+        _print_peers(f"the {len(plain_runs)} of plain pre-copy, which peers know", plain)
+        if not brief:
+            _print_linear(linear)
+        click.echo(
+            f"SimGrid's {len(linear)} guests: total time and bytes differ by {worst:.2%} at most, "
+            f"claimed: {TOLERANCE:.0%}"
+        )
+    if worst > TOLERANCE:
+        sys.exit(1)
+
+
+def _predictions(
+    runs: Sequence[RecordedRun], *, used_memory: bool
+) -> dict[str, Sequence[Prediction]]:
+    from migsim.validate import peers, qemu
+
+    return {"migsim": qemu.predict_all(runs), **peers.predict_all(runs, used_memory=used_memory)}
+
+
+def _summaries(
+    runs: Sequence[RecordedRun], said: Mapping[str, Sequence[Prediction]]
+) -> dict[str, Summary]:
+    """Return each predictor's errors; ``runs`` has the number of those of which it says something.
+
+    That they do not end is something, too; errors are of those that ended and were said to.
+    """
+    from migsim.validate.errors import summarise
+
+    return {
+        name: {
+            "runs": {"predicted": sum(one.says_something for one in found)},
+            **summarise((one, run.measured) for one, run in zip(found, runs, strict=True)),
+        }
+        for name, found in said.items()
+    }
+
+
+def _as_json(
+    everything: Mapping[str, Summary],
+    plain: Mapping[str, Summary],
+    linear: Sequence[LinearRow],
+    runs: int,
+    plain_runs: int,
+) -> dict[str, Any]:
+    import dataclasses
+
+    return {
+        "runs": runs,
+        "predictors": everything,
+        "plain": {"runs": plain_runs, "predictors": plain},
+        "linear": [dataclasses.asdict(row) | {"error": row.error} for row in linear],
+    }
+
+
+def _print_peers(title: str, found: Mapping[str, Summary]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from migsim.cli.tables import print_whole
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("", "says of", "totals", "total: median", "p90", "worst", "bytes: median",
+                    "p90", "downtime within", "rounds within one", "verdicts right"):  # fmt: skip
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for name, summary in found.items():
+        total, sent, verdicts = summary["total"], summary["bytes"], summary["convergence"]
+        table.add_row(
+            name,
+            str(summary["runs"]["predicted"]),
+            str(total["count"]),
+            *(share(total[measure]) for measure in ("median", "p90", "worst")),
+            *(share(sent[measure]) for measure in ("median", "p90")),
+            share(summary["downtime"]["within_20_ms_or_25_percent"], 0),
+            share(summary["rounds"]["within_one"], 0),
+            f"{verdicts['right']} of {verdicts['count']}" if verdicts["count"] else "",
+        )
+    print_whole(console, table)
+    console.print()
+
+
+def _print_linear(rows: Sequence[LinearRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from migsim.cli.tables import print_whole
+    from migsim.units import format_size
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title="SimGrid's guests: total time, SimGrid's and ours", title_justify="left",
+                  title_style="bold", box=None, pad_edge=False)  # fmt: skip
+    for heading in ("memory", "dirtied", "SimGrid", "migsim", "error"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            format_size(row.memory),
+            f"{row.dirty_rate / 1e6:g} MB/s",
+            f"{row.simgrid_seconds:.2f} s",
+            f"{row.seconds:.2f} s",
+            f"{row.error:.2%}",
+        )
+    print_whole(console, table)
+    console.print()
