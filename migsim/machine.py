@@ -32,7 +32,8 @@ class VirtualMachine:
             makes a page non-zero.
         zero_offset: where in memory they lie; at its end by default.
         load: the share of its vCPUs' time that the workload needs to keep its rate. Throttling
-            takes idle time first; 1 is a workload that is as fast as its processor.
+            takes idle time first, as far as ``catch_up`` lets it; 1 is a workload that is as fast
+            as its processor.
         catch_up: seconds of work that a guest whose vCPU could not run makes up for afterwards, as
             one that is paced by a clock does; of what is longer nothing is made up.
         resume_seconds: from the arrival of the device state to the first instruction.

@@ -188,6 +188,8 @@ def test_every_candidate_exists(hypervisor: str) -> None:
 def test_candidates_are_chosen_by_name_and_take_parameters() -> None:
     base, (first, second) = choose("qemu", ("hybrid", "delta"), {"max_bandwidth": "32MiB/s"})
     assert (first.name, second.algorithm, second.limit) == ("hybrid", "delta", "max_downtime")
+    _, (one,) = choose("generic", ("cloud_hypervisor",), {})
+    assert one.limit == "downtime"
     assert first.arguments["max_bandwidth"] == base.arguments["max_bandwidth"] == "32MiB/s"
     for wanted, given, problem in [
         (("hybird",), {}, "did you mean 'hybrid'"),
@@ -253,6 +255,19 @@ def test_the_least_throttle_is_found() -> None:
     plain, _ = answer(least_throttle(IDLE, PRECOPY, 0.3), converges(1e6, 0.8))
     assert plain.setting.throttle == 0.0
     assert answer(least_throttle(IDLE, PRECOPY, 0.3), lambda setting: np.inf)[0] is None
+
+
+def test_the_greatest_throttle_is_tried_before_it_is_called_too_little() -> None:
+    """What the first samples keep from 86 % on, all of them keep at 99 % only."""
+    asked: set[float] = set()
+
+    def simulate(setting: Setting) -> float:
+        lucky = setting.throttle >= 0.86 and setting.throttle not in asked
+        asked.add(setting.throttle)
+        return 0.1 if lucky or setting.throttle == 0.99 else np.inf
+
+    found, _ = answer(least_throttle(IDLE, PRECOPY, 0.3), simulate)
+    assert found.setting.throttle == 0.99
 
 
 def test_the_least_downtime_is_found() -> None:

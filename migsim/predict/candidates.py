@@ -12,7 +12,7 @@ from migsim.registry import find, names
 
 __all__ = ["HYPERVISORS", "Candidate", "choose"]
 
-_LIMITS = ("downtime_limit", "max_downtime", "switchover")
+_LIMITS = ("downtime_limit", "max_downtime", "switchover", "downtime")
 """What algorithms call the downtime that they are given."""
 
 

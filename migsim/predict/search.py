@@ -133,7 +133,7 @@ def least_throttle(
         middle = (low + high) // 2
         trial = yield from test(middle)
         low, high = (low, middle) if trial.kept else (middle, high)
-    for percents in range(high, 100, 2):
+    for percents in [*range(high, 99, 2), 99]:
         trial = yield from test(percents, quick=False)
         if trial.kept:
             return trial

@@ -218,7 +218,7 @@ def _idle_guests() -> Iterator[Check]:
             claim=f"the same of {size} MB without pages of one byte: total time",
             published=fewer_seconds,
             predict=functools.partial(_idle_total, size, saved),
-            kind="hard" if small else "calibrated",
+            kind="calibrated",
             tolerance=0.10,
             free="such pages from the traffic saved; 3 us to find one, from 2 and 8 GB",
         )
