@@ -66,6 +66,7 @@ def scenario_of(guest: Guest, vm: VirtualMachine, link: str = "gigabit", **given
     ("text", "points"),
     [
         ("period,pages\n125ms,100\n1,200\n", [(0.125, 409600), (1, 819200)]),
+        ("\ufeffperiod,pages\n1,200\n", [(1, 819200)]),
         ("period, bytes\n2s, 1MiB\n1s, 512KiB\n", [(1, MIB / 2), (2, MIB)]),
         ("period,rate,note\n2s,1MiB/s,x\n", [(2, 2 * MIB)]),
         ('{"points": [{"period": 1, "pages": 3}]}', [(1, 3 * 4096)]),
@@ -104,6 +105,7 @@ def test_gudkovs_measurements_are_read(tmp_path: Path) -> None:
     [
         ("", "expected period and one of pages, bytes, rate"),
         ("period,size\n1,2\n", "got the columns period, size"),
+        ("period,pages\n1s,1,024\n", "line 2: got more cells than the 2 columns"),
         ("period,pages\n1s,many\n", "line 2: got 'many'"),
         ("period,pages\n1s\n", "line 2: got ''"),
         ("period,pages\n", "at least one period"),

@@ -429,6 +429,15 @@ def test_a_curve_is_met_in_every_window(scatter: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(take(same, 0, COUNT)[0], take(workload, 0, COUNT)[0])
 
 
+@pytest.mark.parametrize("points", [{1.0: 65536}, {0.1: 20000, 1.0: 60000, 5.0: 65536}])
+def test_a_curve_up_to_all_of_the_memory(points: dict[float, int]) -> None:
+    workload = make_workload(f"curve(curve={curve_of(points)})", GUEST, 1)
+    for seconds, pages in points.items():
+        found, _ = before(workload, seconds)
+        assert len(np.unique(found)) == pytest.approx(pages, rel=0.05)
+    assert before(workload, 20.0)[0].max() < GUEST.pages
+
+
 def test_a_curve_stays_in_its_working_set() -> None:
     small = "curve(curve=1s:1MiB 10s:5MiB, working_set=10MiB, offset=20MiB)"
     pages, _ = before(make_workload(small, GUEST, 1), 100.0)
@@ -448,6 +457,7 @@ def test_a_curve_stays_in_its_working_set() -> None:
         ("1s:70000", "at most the 65536 of the working set"),
         ("1s:100 2s:200 3s:2000", "bends towards the time axis"),
         ("nowhere.csv", "cannot read nowhere.csv"),
+        ("1s:1..2", r"workload 'curve': curve '1s:1\.\.2': got '1\.\.2', expected a number"),
     ],
 )
 def test_a_curve_that_cannot_be(curve: str, message: str) -> None:

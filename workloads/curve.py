@@ -71,7 +71,8 @@ def curve(
     window the curve goes on as the fit does, at most to ``working_set``, by default all of memory,
     over which the pages lie scattered, or without ``scatter`` the often written ones first.
     """
-    start, count = vm.region(vm.memory - offset if working_set is None else working_set, offset)
+    rest = max(vm.page_size, vm.memory - offset)
+    start, count = vm.region(rest if working_set is None else working_set, offset)
     windows, pages = _read(curve, vm.page_size)
     sizes, rates = _classes(windows, pages, count, curve)
     writes = np.cumsum(sizes * rates)
@@ -99,9 +100,13 @@ def _read(text: str, page_size: int) -> tuple[npt.NDArray[np.float64], npt.NDArr
         rows = _lines(text)
     found: list[tuple[float, float]] = []
     for window, amount in rows:
-        seconds = parse(window, "time")
         plain = re.fullmatch(r"[0-9.]+(e[0-9]+)?", amount)
-        dirty = parse(amount, "number") if plain else max(1.0, parse(amount, "size") / page_size)
+        try:
+            seconds = parse(window, "time")
+            size = parse(amount, "number" if plain else "size")
+        except InputError as error:
+            raise InputError(f"workload 'curve': curve '{text}': {error}") from None
+        dirty = size if plain else max(1.0, size / page_size)
         if not 0 < seconds < math.inf or (found and seconds <= found[-1][0]):
             raise _wrong(text, f"the window {window}", "ascending times above 0")
         if dirty < (found[-1][1] if found else 1):
@@ -135,11 +140,13 @@ def _classes(
     """Return sizes and rates (writes of a page per second) of the classes, fast ones first.
 
     Slow classes are given up one by one as long as all classes together do not fit into ``most``
-    pages. Raises `InputError` where no sum of classes comes near the curve.
+    pages; if they never do, as where all memory is dirtied, those that come nearest are cut down.
+    Raises `InputError` where no sum of classes comes near the curve.
     """
     import scipy.optimize
 
     rates = _rates(windows)
+    nearest, cut = _WORST_FIT, None
     while rates.size:
         reached = np.array([[1.0 - portable_exp(-rate * t) for rate in rates] for t in windows])
         matrix = np.vstack([reached / pages[:, None], np.eye(rates.size) * _RIDGE / pages[-1]])
@@ -153,9 +160,16 @@ def _classes(
             return sizes[sizes > 0], rates[sizes > 0]
         if error > _WORST_FIT:
             break
+        fitting = np.floor(fitted * min(1.0, most / fitted.sum()))
+        missed = float(np.abs(reached @ fitting / pages - 1.0).max())
+        if missed <= nearest:
+            nearest, cut = missed, (fitting.astype(np.int64), rates)
         rates = rates[:-1]
     if pages[-1] > most:
         raise _wrong(text, f"{pages[-1]:.0f} pages", f"at most the {most} of the working set")
+    if cut is not None:
+        sizes, rates = cut
+        return sizes[sizes > 0], rates[sizes > 0]
     raise _wrong(
         text, "it", "a curve that bends towards the time axis, as random writes have it: the "
         f"nearest one misses a point by {error:.0%}",

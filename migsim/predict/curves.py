@@ -95,7 +95,7 @@ class _Vector(msgspec.Struct, rename="kebab"):
 def read_curve(path: Path) -> Curve:
     """Return the curve in a file. Raises `InputError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(f"curve {path}: cannot be read: {reason}") from None
@@ -151,6 +151,8 @@ def _of_csv(lines: list[str]) -> list[tuple[float, float]]:
     points = []
     for row in rows:
         try:
+            if None in row:
+                raise InputError(f"got more cells than the {len(columns)} columns")
             period = parse(row["period"] or "", "time")
             value = parse(row[values[0]] or "", kinds[values[0]])
         except InputError as error:
