@@ -40,7 +40,7 @@ def qemu(
     throttle_tailslow: bool = False,
     max_throttle: Fraction = 0.99,
     dirty_limit: bool = False,
-    vcpu_dirty_limit: ByteRate = 1e6,
+    vcpu_dirty_limit: ByteRate = 1.0 * MIB,
     multifd: bool = False,
     channels: Count = 2,
     compression: Literal["none", "zlib", "zstd"] = "none",
@@ -58,17 +58,20 @@ def qemu(
     100 ms a tenth of ``max_bandwidth`` leaves as fast as link and processor allow; then the thread
     sleeps. Pages go in cyclic order; the cursor outlives the readings of the log, which come as
     soon as the rest is below the threshold: the bandwidth of the last window, or
-    ``switchover_bandwidth``, times ``downtime_limit``. The stop phase knows no limit.
+    ``switchover_bandwidth``, times ``downtime_limit``. The stop phase knows no limit. Bandwidths of
+    0 or ``unlimited`` are none.
 
     ``postcopy_after`` seconds or ``postcopy_rounds`` readings of the log, the guest is switched
-    over; ``max_postcopy_bandwidth`` 0 is unlimited. From 8.0 on, a demanded page that has no
+    over. From 8.0 on, a demanded page that has no
     connection of its own (``postcopy_preempt``) waits for the next window like all others.
 
     It loses where the guest dirties more in a round than ``downtime_limit`` lets it leave over:
-    there is no limit of rounds, so that it goes on until ``cancel_after``.
+    there is no limit of rounds, so that it goes on until ``cancel_after`` or post-copy.
     """
-    if multifd and (xbzrle or postcopy_preempt):
-        raise InputError("algorithm 'qemu': multifd goes with neither xbzrle nor postcopy_preempt")
+    if not 7.2 <= version < math.inf:
+        raise InputError(f"algorithm 'qemu': version is {version}, expected 7.2 or later")
+    if multifd and (xbzrle or postcopy_after is not None or postcopy_rounds is not None):
+        raise InputError("algorithm 'qemu': multifd goes with neither xbzrle nor post-copy")
     throttles = auto_converge or dirty_limit
     if auto_converge and dirty_limit:
         raise InputError("algorithm 'qemu': auto_converge does not go with dirty_limit")

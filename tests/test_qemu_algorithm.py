@@ -126,8 +126,11 @@ def test_xbzrle_begins_when_the_scan_wraps_around() -> None:
 
 
 def test_what_does_not_go_together_is_told() -> None:
-    with pytest.raises(ValueError, match="multifd goes with neither"):
-        run(multifd=True, xbzrle=True)
+    for other in ({"xbzrle": True}, {"postcopy_after": 0}, {"postcopy_rounds": 1}):
+        with pytest.raises(InputError, match="multifd goes with neither xbzrle nor post-copy"):
+            run(multifd=True, **other)
+    with pytest.raises(InputError, match=r"version is 6\.0, expected 7\.2 or later"):
+        run(version=6)
     with pytest.raises(InputError, match="auto_converge does not go with dirty_limit"):
         run(auto_converge=True, dirty_limit=True)
 

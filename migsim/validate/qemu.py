@@ -127,9 +127,8 @@ def predict(run: RecordedRun, host: Host | None = None, seeds: int = _SEEDS) -> 
         total = found[-1].total
         if total is None or total * run.workload.rate > _MANY_WRITES:
             break
-    first = found[-1]
-    if not first.converged:
-        return first
+    if not found[-1].converged:
+        return found[-1]
     values = {
         name: statistics.median_low(getattr(one, name) for one in found)
         for name in ("total", "downtime", "bytes", "rounds", "postcopy_requests")
@@ -308,7 +307,7 @@ def _algorithm(run: RecordedRun) -> dict[str, Any]:
     if "dirty-limit" in on:
         arguments |= {
             "dirty_limit": True,
-            "vcpu_dirty_limit": number("vcpu-dirty-limit", 1) * 1e6,
+            "vcpu_dirty_limit": number("vcpu-dirty-limit", 1) * MIB,
         }
     if run.switches:
         arguments |= {
