@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from migsim.cli.main import main
 from migsim.errors import InputError
 from migsim.hypervisor import live
 from migsim.hypervisor.guest import Kit
-from migsim.hypervisor.live import Tools, _is_due
+from migsim.hypervisor.live import Tools, _is_due, _migrate
 from migsim.hypervisor.qemu import Program
 from migsim.hypervisor.runs import GuestLoad, Measured, RecordedRun, read_runs, write_run
 from migsim.hypervisor.scenario import Scenario
@@ -90,6 +93,33 @@ def test_another_scenario_of_the_same_name_is_refused(tmp_path: Path) -> None:
     write_run(output, made_up(other, TOOLS))
     with pytest.raises(InputError, match="'slow' was recorded with workload"):
         check_known(output, SCENARIOS)
+    larger = [msgspec.structs.replace(SCENARIOS[0], memory=512 * MIB)]
+    output.unlink()
+    write_run(output, made_up(SCENARIOS[0], TOOLS))
+    with pytest.raises(InputError, match="'slow' was recorded with memory 268435456"):
+        check_known(output, larger)
+
+
+def test_a_run_is_in_the_file_wholly_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "runs.jsonl"
+    run = made_up(SCENARIOS[0], TOOLS)
+    write_run(output, run)
+    output.write_bytes(output.read_bytes().removesuffix(b"\n"))  # as an editor may leave it
+    write_run(output, run)
+    assert read_runs(output) == [run, run]
+    whole, write, room = output.read_bytes(), os.write, iter([10])
+
+    def full(descriptor: int, data: bytes) -> int:
+        for left in room:
+            return write(descriptor, data[:left])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("migsim.hypervisor.runs.os.write", full)
+    with pytest.raises(InputError, match=r"runs\.jsonl: cannot be written: No space left"):
+        write_run(output, run)
+    assert output.read_bytes() == whole
 
 
 SCENARIO = 'memory = "256MiB"\n[workload]\nkind = "uniform"\nrate = 10\n'
@@ -109,7 +139,12 @@ def test_the_suite_resumes(
 
 @pytest.mark.parametrize(
     ("error", "status", "kept"),
-    [(KeyboardInterrupt(), 130, [0]), (RuntimeError("the guest died"), 1, [0, 2])],
+    [
+        (KeyboardInterrupt(), 130, [0]),
+        (RuntimeError("the guest died"), 1, [0, 2]),
+        (InputError("the guest died"), 1, [0, 2]),
+        (OSError("the guest died"), 1, [0, 2]),
+    ],
 )
 def test_a_suite_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
@@ -146,6 +181,17 @@ def test_run_prints_what_was_measured(
         assert text in told
 
 
+def test_names_are_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "a.toml").write_text(f'name = "a[/b]"\n{SCENARIO}')
+    assert call(monkeypatch, "suite", tmp_path, "--output", tmp_path / "runs.jsonl") == 0
+    assert "a[/b] 0: completed" in capsys.readouterr().err
+    monkeypatch.setattr("migsim.cli.qemu.print_outcome", lambda _: None)
+    assert call(monkeypatch, "run", tmp_path / "a.toml") == 0
+
+
 def test_bad_input_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +200,7 @@ def test_bad_input_is_one_sentence(
         ["run", tmp_path / "bad.toml"],
         ["run", "nonsense"],
         ["run", "idle-512", "--output", tmp_path / "none" / "x"],
+        ["run", "idle-512", "--output", "/sys/runs.jsonl"],
         ["run", "idle-512", "--qemu", tmp_path / "none"],
         ["suite", tmp_path, "--output", tmp_path / "x"],
     ):
@@ -171,3 +218,18 @@ def test_when_postcopy_is_due() -> None:
     assert not _is_due(rounds, 9.0, {})
     assert _is_due(seconds, 0.0, {})
     assert not _is_due(never, 9.0, syncs[4])
+
+
+def test_a_migration_that_is_cancelled_before_it_counts_is_told() -> None:
+    class Setup:
+        """A QEMU that is still connecting."""
+
+        status = "setup"
+
+        def command(self, name: str, **_: Any) -> dict[str, str]:
+            self.status = "cancelled" if name == "migrate_cancel" else self.status
+            return {"status": self.status}
+
+    scenario = Scenario(name="x", memory=256 * MIB, time_limit_seconds=1e-9)
+    with pytest.raises(RuntimeError, match="was cancelled before QEMU had counted anything"):
+        _migrate(scenario, Setup(), "tcp:x:1")  # type: ignore[arg-type]
