@@ -19,7 +19,7 @@ from migsim.hypervisor.live import Tools, _is_due, _migrate
 from migsim.hypervisor.qemu import Program
 from migsim.hypervisor.runs import GuestLoad, Measured, RecordedRun, read_runs, write_run
 from migsim.hypervisor.scenario import Scenario
-from migsim.hypervisor.suite import check_known, missing, run_missing
+from migsim.hypervisor.suite import check_known, held, missing, run_missing
 from migsim.units import MIB
 
 TOOLS = Tools(
@@ -179,6 +179,24 @@ def test_run_prints_what_was_measured(
     told = capsys.readouterr().out
     for text in ("mine on qemu 10.0.2 tcg: completed", "5.250 s", "12.0 ms", "123.5 MB"):
         assert text in told
+
+
+def test_a_file_is_written_by_one_migsim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "a.toml").write_text(SCENARIO)
+    output = tmp_path / "runs.jsonl"
+    with held(output):
+        for command in (("run", tmp_path / "a.toml"), ("suite", tmp_path)):
+            assert call(monkeypatch, *command, "--output", output) == 2
+            assert "runs.jsonl: another migsim is writing to it" in capsys.readouterr().err
+    assert not output.exists()  # nothing came of it
+    assert ran == []
+    assert call(monkeypatch, "run", tmp_path / "a.toml", "--output", output) == 0
+    with held(output):
+        pass
+    assert len(read_runs(output)) == 1
 
 
 def test_names_are_no_markup(

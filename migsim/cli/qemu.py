@@ -69,10 +69,11 @@ def run(
     from migsim.hypervisor.live import run
     from migsim.hypervisor.runs import write_run
     from migsim.hypervisor.scenario import find_scenario, read_scenario
-    from migsim.hypervisor.suite import check_known
+    from migsim.hypervisor.suite import check_known, held
 
     check_file("--output", output)
     chosen = read_scenario(find_scenario(scenario))
+    click.get_current_context().with_resource(held(output))
     known = check_known(output, [chosen]) if output is not None else []
     first = max((past.repeat + 1 for past in known if past.name == chosen.name), default=0)
     tools = _tools(kernel, program)(chosen)
@@ -112,10 +113,11 @@ def suite(
     from rich.console import Console
 
     from migsim.hypervisor.scenario import read_scenarios
-    from migsim.hypervisor.suite import Failure, check_known, missing, run_missing
+    from migsim.hypervisor.suite import Failure, check_known, held, missing, run_missing
 
     check_file("--output", output)
     scenarios = read_scenarios(list(files))
+    click.get_current_context().with_resource(held(output))
     known = check_known(output, scenarios)
     todo = missing(scenarios, repeats, known)
     total = len(scenarios) * repeats

@@ -1,4 +1,4 @@
-"""Processes of our own that end with us: also where we are killed, nothing is left behind."""
+"""Processes of our own that end with us: also where we are killed, no process is left behind."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ apart from it under ``measured``, what came of it. A model may use the former on
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -194,7 +193,6 @@ def write_run(path: Path, run: RecordedRun) -> None:
 def _append(path: Path, line: bytes) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # another migsim may write to it too
         before = os.fstat(descriptor).st_size
         if before and os.pread(descriptor, 1, before - 1) != b"\n":
             line = b"\n" + line

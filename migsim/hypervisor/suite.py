@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +15,7 @@ from migsim.hypervisor.runs import RecordedRun, read_runs, write_run
 from migsim.hypervisor.scenario import Scenario
 from migsim.units import MIB
 
-__all__ = ["Failure", "check_known", "missing", "run_missing"]
+__all__ = ["Failure", "check_known", "held", "missing", "run_missing"]
 
 _INPUTS = (
     "memory", "vcpus", "workload", "link", "capabilities", "parameters", "postcopy_after_seconds",
@@ -26,6 +29,33 @@ class Failure(NamedTuple):
     name: str
     repeat: int
     reason: str
+
+
+@contextmanager
+def held(output: Path | None) -> Iterator[None]:
+    """Keep the file for us alone, or two migsims would record the same repetition.
+
+    Raises `InputError` where another one has it, and where it cannot be written. A file that did
+    not exist and got no run is gone again.
+    """
+    if output is None:
+        yield
+        return
+    made = not output.exists()
+    try:
+        file = output.open("ab")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{output}: another migsim is writing to it") from None
+        try:
+            yield
+        finally:
+            if made and os.fstat(file.fileno()).st_size == 0:
+                output.unlink(missing_ok=True)
 
 
 def missing(
