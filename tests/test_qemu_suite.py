@@ -238,16 +238,27 @@ def test_when_postcopy_is_due() -> None:
     assert not _is_due(never, 9.0, syncs[4])
 
 
-def test_a_migration_that_is_cancelled_before_it_counts_is_told() -> None:
-    class Setup:
-        """A QEMU that is still connecting."""
+class Fake:
+    """A QEMU that is in one state until it is cancelled."""
 
-        status = "setup"
+    def __init__(self, status: str) -> None:
+        self.status = status
 
-        def command(self, name: str, **_: Any) -> dict[str, str]:
-            self.status = "cancelled" if name == "migrate_cancel" else self.status
-            return {"status": self.status}
+    def command(self, name: str, **_: Any) -> dict[str, Any]:
+        if name == "migrate_cancel":
+            assert self.status == "setup"
+            self.status = "cancelled"
+        return {"status": self.status}
 
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("setup", "was cancelled before QEMU had counted anything"),
+        ("postcopy-active", "post-copy is not done after time_limit_seconds, 1e-09 s, and cannot"),
+    ],
+)
+def test_a_time_limit_that_leaves_nothing_to_record_is_told(status: str, told: str) -> None:
     scenario = Scenario(name="x", memory=256 * MIB, time_limit_seconds=1e-9)
-    with pytest.raises(RuntimeError, match="was cancelled before QEMU had counted anything"):
-        _migrate(scenario, Setup(), "tcp:x:1")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match=told):
+        _migrate(scenario, Fake(status), "tcp:x:1")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ names: they last as long as the processes in them, so that none is left behind.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import subprocess
@@ -183,15 +184,17 @@ def _allowed(congestion: str) -> Iterator[None]:
     if congestion not in available:
         raise InputError(f"link.congestion: got '{congestion}', this kernel has {available}")
     path = folder / "tcp_allowed_congestion_control"
-    before = path.read_text(encoding="ascii")
-    if congestion in before.split():
-        yield
-        return
-    path.write_text(f"{before.strip()} {congestion}\n", encoding="ascii")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="ascii")
+    with path.open(encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or another migsim would take back what we rely on
+        before = path.read_text(encoding="ascii")
+        if congestion in before.split():
+            yield
+            return
+        path.write_text(f"{before.strip()} {congestion}\n", encoding="ascii")
+        try:
+            yield
+        finally:
+            path.write_text(before, encoding="ascii")
 
 
 def _wait_for_namespace(holder: subprocess.Popen[bytes], log: Path) -> Path:

@@ -154,6 +154,11 @@ def _migrate(scenario: Scenario, qmp: Qmp, address: str) -> _Course:
             qmp.command("migrate-start-postcopy")
             switched = round(time.monotonic() - start, 3)
         if cancelled is None and elapsed > scenario.time_limit_seconds:
+            if status.startswith("postcopy"):
+                raise RuntimeError(
+                    f"post-copy is not done after time_limit_seconds, "
+                    f"{scenario.time_limit_seconds:g} s, and cannot be cancelled"
+                )
             qmp.command("migrate_cancel")
             cancelled = elapsed
         if cancelled is not None and elapsed > cancelled + _CANCEL_PATIENCE:

@@ -64,7 +64,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         memory: bytes, ``-m`` of QEMU; what QEMU migrates is half a MiB of firmware more.
         workload, link, capabilities, parameters, postcopy_after_seconds, postcopy_after_rounds:
             as in `migsim.hypervisor.runs.RecordedRun`.
-        time_limit_seconds: when the migration is cancelled.
+        time_limit_seconds: when the migration is cancelled; post-copy cannot be, and has failed.
         warm_up_seconds: how long the guest runs before it migrates.
         accel: ``kvm``, ``tcg`` (QEMU's emulator), or ``auto``: KVM where it runs a guest.
     """
