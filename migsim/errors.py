@@ -36,10 +36,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("precpy", ["precopy", "postcopy"])
     "did you mean 'precopy'?"
-    >>> did_you_mean("xyz", ["b", "a"])
+    >>> did_you_mean("xyz", ["b", "a", "b"])
     'known: a, b'
     """
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"

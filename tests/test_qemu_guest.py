@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ import pytest
 from migsim.errors import InputError
 from migsim.hypervisor import guest
 from migsim.hypervisor.guest import Kit, build, newc_archive, unpack_kernel
-from migsim.hypervisor.links import netem_commands, queue_bytes
-from migsim.hypervisor.qemu import Program, find_program, guest_words, pick_accel
+from migsim.hypervisor.links import _wait_for_namespace, netem_commands, queue_bytes
+from migsim.hypervisor.processes import cleaning_up
+from migsim.hypervisor.qemu import Program, find_program, guest_words, machine, pick_accel
 from migsim.hypervisor.runs import GuestLoad, MigrationPath
+from migsim.hypervisor.scenario import Scenario
 from migsim.units import KIB, MIB
 
 compiled = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
@@ -174,3 +178,124 @@ def test_a_link_of_the_kernel_has_one_element_per_device() -> None:
     assert elements == [(1, rate), (2, delay), (2, rate), (1, delay)]
     assert queue_bytes(MigrationPath(kind="emulated", rate=1e6, rtt=0.01)) == 256 * KIB
     assert queue_bytes(MigrationPath(kind="emulated", rate=1e9, rtt=0.1, queue=5000)) == 5000
+
+
+HARNESS = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+static double clock_now;
+static int fake_gettime(clockid_t which, struct timespec *time)
+{
+    if (clock_now > 3 && clock_now < 13) clock_now += 10; /* the pause */
+    if (clock_now > 20) exit(0);
+    *time = (struct timespec){(time_t)clock_now, (long)((clock_now - (time_t)clock_now) * 1e9)};
+    return 0;
+}
+static int fake_sleep(const struct timespec *time, struct timespec *left)
+{
+    clock_now += 1e-9 * time->tv_nsec;
+    return 0;
+}
+#define clock_gettime fake_gettime
+#define nanosleep fake_sleep
+#define main guest_main
+#include "guest.c"
+#undef main
+int main(void)
+{
+    strcpy(command_line, "d.wss=1 d.rate=1000 d.bytes=8 d.pat=uniform");
+    dirty(filled(256), 256);
+}
+"""
+
+
+@compiled
+def test_the_guest_counts_what_it_has_written(tmp_path: Path) -> None:
+    """After a pause of 10 s it does not catch up, and does not say so either."""
+    (tmp_path / "harness.c").write_text(HARNESS)
+    command = ["gcc", "-D_GNU_SOURCE", "-I", str(guest._SOURCES), "-o", "harness", "harness.c"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    told = subprocess.run([str(tmp_path / "harness")], capture_output=True, text=True, check=True)
+    _, seconds, writes = told.stdout.splitlines()[-1].split()
+    assert float(seconds) > 18
+    assert float(writes) == pytest.approx(1000 * (float(seconds) - 10), rel=0.01)
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/qemu: cannot keep what is built: Not a directory"):
+        build(tmp_path / "file" / "qemu")
+
+
+def test_package_lists_without_the_kernel_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt = tmp_path / "apt-cache"
+    apt.write_text("#!/bin/sh\necho 'E: No packages found' >&2\nexit 100\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(InputError, match=r"apt knows no linux-image.*or --kernel FILE"):
+        guest._newest_package()
+
+
+def test_a_holder_of_a_namespace_that_dies_is_told(tmp_path: Path) -> None:
+    """Also where it dies between two looks: what is dead has no namespace."""
+
+    class Dead:
+        pid = 0
+
+        def __init__(self) -> None:
+            self.answers = iter([None, 1])
+
+        def poll(self) -> int | None:
+            return next(self.answers)
+
+    (tmp_path / "log").write_text("unshare: unshare failed: Operation not permitted\n")
+    with pytest.raises(InputError, match="namespaces: unshare: unshare failed: Operation not"):
+        _wait_for_namespace(Dead(), tmp_path / "log")  # type: ignore[arg-type]
+
+
+def test_a_qemu_that_ends_at_once_is_told_in_its_words(tmp_path: Path) -> None:
+    """It may have opened the socket of QMP before it found what it does not like."""
+    path = tmp_path / "qemu"
+    path.write_text(
+        f"#!{sys.executable}\nimport socket, sys\n"
+        "path = sys.argv[sys.argv.index('-qmp') + 1][5:].partition(',')[0]\n"
+        "listener = socket.create_server(path, family=socket.AF_UNIX)\n"
+        "listener.accept()[0].close()\n"
+        "sys.exit('no such kernel')\n"
+    )
+    path.chmod(0o755)
+    tiny = Scenario(name="tiny", memory=192 * MIB)
+    with (
+        pytest.raises(RuntimeError, match="QEMU is gone: no such kernel"),
+        machine(Program(str(path), "10.0.0"), "tcg", KIT, tiny, tmp_path, "x"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_ended_cleans_up(number: signal.Signals) -> None:
+    with pytest.raises(SystemExit) as caught, cleaning_up():
+        os.kill(os.getpid(), number)
+    assert caught.value.code == 128 + number
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cleaning_up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from migsim.errors import InputError
 from migsim.hypervisor.guest import Kit, _installed_kernel, build, cache_directory
-from migsim.hypervisor.links import emulated
+from migsim.hypervisor.links import _allowed, emulated
 from migsim.hypervisor.live import Tools, run
 from migsim.hypervisor.qemu import find_program, pick_accel
 from migsim.hypervisor.runs import GuestLoad, MigrationPath
@@ -130,3 +132,19 @@ def test_an_emulated_link_has_its_rate_and_its_round_trip(tmp_path: Path) -> Non
         pytest.skip(str(error))
     assert 8 * rate == pytest.approx(50e6 * 1448 / 1538, rel=0.15)
     assert float(told) == pytest.approx(0.02, abs=0.01)
+
+
+def test_links_set_up_at_once_do_not_take_from_each_other() -> None:
+    file = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+    if os.geteuid() != 0 or not os.access(file, os.W_OK):
+        pytest.skip("needs root")
+    before = file.read_text()
+
+    def set_up(_: int) -> bool:
+        with _allowed("cubic"):
+            time.sleep(0.001)
+            return "cubic" in file.read_text().split()
+
+    with ThreadPoolExecutor(3) as threads:
+        assert all(threads.map(set_up, range(100)))
+    assert file.read_text() == before

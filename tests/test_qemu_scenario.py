@@ -81,6 +81,15 @@ def test_texts_have_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
         ("40000000", '"40MB/s"', "parameters.max-bandwidth: got '40MB/s', expected a"),
         ("40000000", "true", "max-bandwidth: got True, expected a whole number in QEMU's unit"),
         ("[parameters]", "[parameters", "is no TOML"),
+        ("rate = 2000", "rate = inf", "workload.rate: got inf, expected a finite number"),
+        ('rate = "200Mbit/s"', 'rate = "unlimited"', "link.rate: got inf, expected a finite"),
+        ('memory = "384MiB"', 'memory = "384MiB"\nwarm_up_seconds = inf', "seconds: got inf"),
+        ('memory = "384MiB"', 'memory = "384MiB"\nname = ""', "name: got '', expected a name"),
+        ('hot_fraction = "20%"', "hot_fraction = 1e-6", "hot_fraction: got 1e-06, expected"),
+        ('hot_fraction = "20%"', "hot_fraction = 0.9999999", "hot_fraction: got 0.9999999"),
+        ('queue = "512KiB"', "queue = 0", "link.queue: got 0, expected 4096 bytes or more"),
+        ('queue = "512KiB"', "send_buffer = 0", "link.send_buffer: got 0, expected 4096 bytes"),
+        ('queue = "512KiB"', 'kind = "loopback"', "link.kind: got 'loopback', expected 'emulated'"),
     ],
 )  # fmt: skip
 def test_bad_scenarios_are_told(tmp_path: Path, before: str, after: str, told: str) -> None:

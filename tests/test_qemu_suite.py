@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,11 +18,11 @@ from migsim.cli.qemu import print_outcome
 from migsim.errors import InputError
 from migsim.hypervisor import live
 from migsim.hypervisor.guest import Kit
-from migsim.hypervisor.live import Tools, _is_due
+from migsim.hypervisor.live import Tools, _is_due, _migrate
 from migsim.hypervisor.qemu import Program
 from migsim.hypervisor.runs import GuestLoad, Measured, RecordedRun, read_runs, write_run
 from migsim.hypervisor.scenario import Scenario
-from migsim.hypervisor.suite import check_known, missing, run_missing
+from migsim.hypervisor.suite import check_known, held, missing, run_missing
 from migsim.units import MIB
 from migsim.validate.qemu import predict
 
@@ -95,6 +97,33 @@ def test_another_scenario_of_the_same_name_is_refused(tmp_path: Path) -> None:
     write_run(output, made_up(other, TOOLS))
     with pytest.raises(InputError, match="'slow' was recorded with workload"):
         check_known(output, SCENARIOS)
+    larger = [msgspec.structs.replace(SCENARIOS[0], memory=512 * MIB)]
+    output.unlink()
+    write_run(output, made_up(SCENARIOS[0], TOOLS))
+    with pytest.raises(InputError, match="'slow' was recorded with memory 268435456"):
+        check_known(output, larger)
+
+
+def test_a_run_is_in_the_file_wholly_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "runs.jsonl"
+    run = made_up(SCENARIOS[0], TOOLS)
+    write_run(output, run)
+    output.write_bytes(output.read_bytes().removesuffix(b"\n"))  # as an editor may leave it
+    write_run(output, run)
+    assert read_runs(output) == [run, run]
+    whole, write, room = output.read_bytes(), os.write, iter([10])
+
+    def full(descriptor: int, data: bytes) -> int:
+        for left in room:
+            return write(descriptor, data[:left])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("migsim.hypervisor.runs.os.write", full)
+    with pytest.raises(InputError, match=r"runs\.jsonl: cannot be written: No space left"):
+        write_run(output, run)
+    assert output.read_bytes() == whole
 
 
 SCENARIO = 'memory = "256MiB"\n[workload]\nkind = "uniform"\nrate = 10\n'
@@ -114,7 +143,12 @@ def test_the_suite_resumes(
 
 @pytest.mark.parametrize(
     ("error", "status", "kept"),
-    [(KeyboardInterrupt(), 130, [0]), (RuntimeError("the guest died"), 1, [0, 2])],
+    [
+        (KeyboardInterrupt(), 130, [0]),
+        (RuntimeError("the guest died"), 1, [0, 2]),
+        (InputError("the guest died"), 1, [0, 2]),
+        (OSError("the guest died"), 1, [0, 2]),
+    ],
 )
 def test_a_suite_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
@@ -205,6 +239,34 @@ def test_an_outcome_that_cannot_be_compared(
     assert len(cells(told)["total time"]) == 1
 
 
+def test_a_file_is_written_by_one_migsim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "a.toml").write_text(SCENARIO)
+    output = tmp_path / "runs.jsonl"
+    with held(output):
+        for command in (("run", tmp_path / "a.toml"), ("suite", tmp_path)):
+            assert call(monkeypatch, *command, "--output", output) == 2
+            assert "runs.jsonl: another migsim is writing to it" in capsys.readouterr().err
+    assert not output.exists()  # nothing came of it
+    assert ran == []
+    assert call(monkeypatch, "run", tmp_path / "a.toml", "--output", output) == 0
+    with held(output):
+        pass
+    assert len(read_runs(output)) == 1
+
+
+def test_names_are_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "a.toml").write_text(f'name = "a[/b]"\n{SCENARIO}')
+    assert call(monkeypatch, "suite", tmp_path, "--output", tmp_path / "runs.jsonl") == 0
+    assert "a[/b] 0: completed" in capsys.readouterr().err
+    assert call(monkeypatch, "run", tmp_path / "a.toml") == 0
+
+
 def test_bad_input_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +275,7 @@ def test_bad_input_is_one_sentence(
         ["run", tmp_path / "bad.toml"],
         ["run", "nonsense"],
         ["run", "idle-512", "--output", tmp_path / "none" / "x"],
+        ["run", "idle-512", "--output", "/sys/runs.jsonl"],
         ["run", "idle-512", "--qemu", tmp_path / "none"],
         ["suite", tmp_path, "--output", tmp_path / "x"],
     ):
@@ -230,3 +293,29 @@ def test_when_postcopy_is_due() -> None:
     assert not _is_due(rounds, 9.0, {})
     assert _is_due(seconds, 0.0, {})
     assert not _is_due(never, 9.0, syncs[4])
+
+
+class Fake:
+    """A QEMU that is in one state until it is cancelled."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+
+    def command(self, name: str, **_: Any) -> dict[str, Any]:
+        if name == "migrate_cancel":
+            assert self.status == "setup"
+            self.status = "cancelled"
+        return {"status": self.status}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("setup", "was cancelled before QEMU had counted anything"),
+        ("postcopy-active", "post-copy is not done after time_limit_seconds, 1e-09 s, and cannot"),
+    ],
+)
+def test_a_time_limit_that_leaves_nothing_to_record_is_told(status: str, told: str) -> None:
+    scenario = Scenario(name="x", memory=256 * MIB, time_limit_seconds=1e-9)
+    with pytest.raises(RuntimeError, match=told):
+        _migrate(scenario, Fake(status), "tcp:x:1")  # type: ignore[arg-type]

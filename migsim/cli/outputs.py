@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from migsim.errors import InputError
@@ -19,6 +20,8 @@ def check_file(option: str, path: Path | None) -> None:
         raise InputError(f"{option} {path}: is a directory, expected a file")
     if not path.resolve().parent.is_dir():
         raise InputError(f"{option} {path}: there is no such directory")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise InputError(f"{option} {path}: cannot be written")
 
 
 def check_figure(option: str, path: Path | None) -> None:

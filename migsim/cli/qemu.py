@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from migsim.cli.outputs import check_file
 from migsim.errors import SweepError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from migsim.hypervisor.live import Tools
     from migsim.hypervisor.runs import RecordedRun
@@ -30,8 +31,12 @@ _PROGRAM = click.option(
 
 
 @click.group()
-def qemu() -> None:
+@click.pass_context
+def qemu(context: click.Context) -> None:
     """Run real migrations: source and destination QEMU, a guest of ours, a recorded run."""
+    from migsim.hypervisor.processes import cleaning_up
+
+    context.with_resource(cleaning_up())
 
 
 @qemu.command()
@@ -60,27 +65,31 @@ def run(
 ) -> None:
     """Run one scenario and print what was measured, and what migsim predicts."""
     from rich.console import Console
+    from rich.markup import escape
 
     from migsim.hypervisor.live import run
     from migsim.hypervisor.runs import write_run
     from migsim.hypervisor.scenario import find_scenario, read_scenario
-    from migsim.hypervisor.suite import check_known
+    from migsim.hypervisor.suite import check_known, held
 
     check_file("--output", output)
     chosen = read_scenario(find_scenario(scenario))
+    click.get_current_context().with_resource(held(output))
     known = check_known(output, [chosen]) if output is not None else []
     first = max((past.repeat + 1 for past in known if past.name == chosen.name), default=0)
     tools = _tools(kernel, program)(chosen)
     screen = Console(stderr=True, highlight=False)
     for repeat in range(first, first + repeats):
-        with screen.status(f"{chosen.name}: starts") as status, _told():
+        with screen.status(f"{escape(chosen.name)}: starts") as status, _told():
             recorded = run(
                 chosen, tools, repeat=repeat,
-                tell=lambda stage: status.update(f"{chosen.name}: {stage}"),
+                tell=lambda stage: status.update(f"{escape(chosen.name)}: {stage}"),
             )  # fmt: skip
-        if output is not None:
-            write_run(output, recorded)
-        print_outcome(recorded)
+        try:
+            if output is not None:
+                write_run(output, recorded)
+        finally:
+            print_outcome(recorded)
 
 
 @qemu.command()
@@ -105,10 +114,11 @@ def suite(
     from rich.console import Console
 
     from migsim.hypervisor.scenario import read_scenarios
-    from migsim.hypervisor.suite import Failure, check_known, missing, run_missing
+    from migsim.hypervisor.suite import Failure, check_known, held, missing, run_missing
 
     check_file("--output", output)
     scenarios = read_scenarios(list(files))
+    click.get_current_context().with_resource(held(output))
     known = check_known(output, scenarios)
     todo = missing(scenarios, repeats, known)
     total = len(scenarios) * repeats
@@ -117,7 +127,7 @@ def suite(
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("{task.fields[stage]}"),
+        progress.TextColumn("{task.fields[stage]}", markup=False),
     )
     screen = Console(stderr=True, highlight=False)
     tools = _tools(kernel, program)
@@ -134,7 +144,7 @@ def suite(
                 told = f"{ended.name} {ended.repeat}: failed, {ended.reason}"
                 bar.console.print(told, soft_wrap=True, markup=False)
             else:
-                bar.console.print(_one_line(ended), soft_wrap=True)
+                bar.console.print(_one_line(ended), soft_wrap=True, markup=False)
     if failures:
         raise SweepError(f"{len(failures)} of {len(todo)} runs failed; started again, they are run")
 
@@ -216,11 +226,10 @@ def _tools(kernel: Path | None, program: str | None) -> Callable[[Scenario], Too
     return lambda scenario: Tools(found, kit, accel(scenario.accel))
 
 
-class _told:  # noqa: N801 - used like a function
-    """Turns the failure of a run into one sentence and exit status 1."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RuntimeError) and not isinstance(error, SweepError):
-            raise SweepError(str(error)) from None
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn the failure of a run into one sentence and exit status 1."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise SweepError(str(error)) from None

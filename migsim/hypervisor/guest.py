@@ -54,24 +54,31 @@ class Kit(NamedTuple):
 def cache_directory() -> Path:
     """Return where built things are kept, below ``XDG_CACHE_HOME`` or ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "migsim" / "qemu"
+    try:
+        return Path(base).expanduser() / "migsim" / "qemu"
+    except RuntimeError:
+        raise InputError("found no home directory, expected XDG_CACHE_HOME to be set") from None
 
 
 def build(folder: Path | None = None, kernel: Path | None = None) -> Kit:
     """Return the kit, built where the folder does not hold it yet.
 
     The kernel is the one given, or the newest of the folder, or of /boot, or that of Debian's
-    cloud kernel package, which apt then downloads.
+    cloud kernel package, which apt then downloads. Raises `InputError` where one is not to be had,
+    or where the folder cannot be written.
     """
     folder = cache_directory() if folder is None else folder
-    folder.mkdir(parents=True, exist_ok=True)
     if kernel is not None and not kernel.is_file():
         raise InputError(f"{kernel}: no such file, expected a kernel image")
-    return Kit(
-        kernel=kernel or _installed_kernel(folder) or _download_kernel(folder),
-        initramfs=_initramfs(folder),
-        relay=_compiled(folder, "relay.c", ("-O2", "-pthread")),
-    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Kit(
+            kernel=kernel or _installed_kernel(folder) or _download_kernel(folder),
+            initramfs=_initramfs(folder),
+            relay=_compiled(folder, "relay.c", ("-O2", "-pthread")),
+        )
+    except OSError as error:
+        raise InputError(f"{folder}: cannot keep what is built: {error.strerror}") from None
 
 
 def newc_archive(files: dict[str, tuple[int, bytes]]) -> bytes:
@@ -169,7 +176,10 @@ def unpack_kernel(archive: Path, folder: Path) -> Path:
 
 def _newest_package() -> str:
     """Return the package that the meta-package depends on."""
-    told = _run(["apt-cache", "depends", _META_PACKAGE])
+    try:
+        told = _run(["apt-cache", "depends", _META_PACKAGE])
+    except InputError:  # it ends with a status where its lists do not have the package
+        told = ""
     found = re.search(r"Depends: (linux-image-\S+)", told)
     if found is None:
         raise InputError(

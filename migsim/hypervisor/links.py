@@ -8,6 +8,8 @@ names: they last as long as the processes in them, so that none is left behind.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import select
 import subprocess
@@ -54,24 +56,25 @@ def queue_bytes(link: MigrationPath) -> int:
 
 
 @contextmanager
-def emulated(link: MigrationPath, relay: Path, folder: Path) -> Iterator[Ends]:
-    """Hold a link up. Needs root. ``folder`` takes the logs."""
+def emulated(link: MigrationPath, relay: Path, folder: Path, seed: int = 1) -> Iterator[Ends]:
+    """Hold a link up. Needs root. ``folder`` takes the logs; the seed says what the relay loses."""
     if os.geteuid() != 0:
         raise InputError("an emulated link needs root, expected it, or a scenario without a link")
     via = "tbf and netem" if has_netem() else "relay"
     with ExitStack() as stack:
-        log = stack.enter_context((folder / "link.log").open("wb"))
+        log = folder / "link.log"
+        errors = stack.enter_context(log.open("wb"))
 
         def namespace() -> Path:
-            holder = start([tool("unshare", "util-linux"), "--net", "sleep", "infinity"], log)
+            holder = start([tool("unshare", "util-linux"), "--net", "sleep", "infinity"], errors)
             stack.callback(end, holder)
-            return _wait_for_namespace(holder)
+            return _wait_for_namespace(holder, log)
 
         ends = (namespace(), namespace())
         for place in ends:
             _set_up_tcp(place, link)
         if via == "relay":
-            _join_by_relay(stack, ends, link, relay, folder)
+            _join_by_relay(stack, ends, link, relay, folder, seed)
         else:
             routers = (namespace(), namespace())
             chain = (ends[0], *routers, ends[1])
@@ -82,8 +85,12 @@ def emulated(link: MigrationPath, relay: Path, folder: Path) -> Iterator[Ends]:
 
 
 def has_netem() -> bool:
-    """Return whether the kernel knows netem, tried in a namespace that is gone at once."""
-    script = "ip link set lo up && tc qdisc add dev lo root netem delay 1ms"
+    """Return whether the kernel knows what we need, tried in a namespace that is gone at once."""
+    script = (
+        "ip link add name left type veth peer name right"
+        " && tc qdisc add dev left root tbf rate 1mbit burst 5000 limit 5000"
+        " && tc qdisc add dev right root netem delay 1ms"
+    )
     tool("tc", "iproute2")
     command = [
         tool("unshare", "util-linux"),
@@ -177,36 +184,40 @@ def _allowed(congestion: str) -> Iterator[None]:
     if congestion not in available:
         raise InputError(f"link.congestion: got '{congestion}', this kernel has {available}")
     path = folder / "tcp_allowed_congestion_control"
-    before = path.read_text(encoding="ascii")
-    if congestion in before.split():
-        yield
-        return
-    path.write_text(f"{before.strip()} {congestion}\n", encoding="ascii")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="ascii")
+    with path.open(encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or another migsim would take back what we rely on
+        before = path.read_text(encoding="ascii")
+        if congestion in before.split():
+            yield
+            return
+        path.write_text(f"{before.strip()} {congestion}\n", encoding="ascii")
+        try:
+            yield
+        finally:
+            path.write_text(before, encoding="ascii")
 
 
-def _wait_for_namespace(holder: subprocess.Popen[bytes]) -> Path:
+def _wait_for_namespace(holder: subprocess.Popen[bytes], log: Path) -> Path:
     own, path = Path("/proc/self/ns/net").readlink(), Path(f"/proc/{holder.pid}/ns/net")
     for _ in range(200):
         if holder.poll() is not None:
-            raise InputError("an emulated link needs network namespaces: unshare --net failed")
-        # Before unshare has acted, the process is still in our namespace.
-        if path.readlink() != own:
-            return path
+            raise InputError(f"an emulated link needs network namespaces: {read_tail(log)}")
+        # Before unshare has acted, the process is still in our namespace; it may also end just now.
+        with contextlib.suppress(OSError):
+            if path.readlink() != own:
+                return path
         time.sleep(0.01)
     raise InputError("an emulated link: unshare --net did nothing for 2 s")
 
 
 def _join_by_relay(
-    stack: ExitStack, ends: tuple[Path, Path], link: MigrationPath, relay: Path, folder: Path
-) -> None:
+    stack: ExitStack, ends: tuple[Path, Path], link: MigrationPath, relay: Path, folder: Path,
+    seed: int,
+) -> None:  # fmt: skip
     log = folder / "relay.log"
     command = [str(relay), *(str(place) for place in ends), f"rate={link.rate:.0f}",
                f"delay={link.rtt / 2:.9f}", f"queue={queue_bytes(link)}",
-               f"loss={link.loss:.9f}"]  # fmt: skip
+               f"loss={link.loss:.9f}", f"seed={seed}"]  # fmt: skip
     process = start(command, stack.enter_context(log.open("wb")), output=subprocess.PIPE)
     stack.callback(end, process, 1.0)
     assert process.stdout is not None

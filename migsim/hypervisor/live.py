@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -67,7 +66,9 @@ def run(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migsim-")))
         ends = _LOCAL
         if scenario.link.kind == "emulated":
-            ends = stack.enter_context(emulated(scenario.link, tools.kit.relay, folder))
+            ends = stack.enter_context(
+                emulated(scenario.link, tools.kit.relay, folder, seed=repeat + 1)
+            )
         tell("boots")
         common = (tools.program, tools.accel, tools.kit, scenario, folder)
         source = stack.enter_context(machine(*common, "source", ends.source))
@@ -75,12 +76,10 @@ def run(
         source.wait_until_ready(_BOOT_PATIENCE)
         tell("warms up")
         time.sleep(scenario.warm_up_seconds)
-        address = f"tcp:{ends.address}:{_port(ends)}"
         _configure(scenario, source.qmp, target.qmp)
         tell("migrates")
         try:
-            target.qmp.command("migrate-incoming", uri=address)
-            course = _migrate(scenario, source.qmp, address)
+            course = _migrate(scenario, source.qmp, _listen(target.qmp, ends.address))
         except QmpError as error:
             raise RuntimeError(f"{error}{_last_words(source, target)}") from None
         tell("runs on")
@@ -110,13 +109,11 @@ def run(
         )
 
 
-def _port(ends: Ends) -> int:
-    if ends != _LOCAL:
-        return 4444  # nobody else is in the namespace
-    with socket.socket() as probe:
-        probe.bind((ends.address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _listen(qmp: Qmp, host: str) -> str:
+    """Let the destination listen; return where, at a port that its kernel has picked."""
+    qmp.command("migrate-incoming", uri=f"tcp:{host}:0")
+    (place,) = qmp.command("query-migrate")["socket-address"]
+    return f"tcp:{place['host']}:{place['port']}"
 
 
 def _configure(scenario: Scenario, *monitors: Qmp) -> None:
@@ -146,11 +143,22 @@ def _migrate(scenario: Scenario, qmp: Qmp, address: str) -> _Course:
         if "cpu-throttle-percentage" in answer:
             throttle = max(throttle or 0, answer["cpu-throttle-percentage"])
         if status in _ENDED:
-            return _Course(_verdict(status, cancelled, answer), counters, throttle, switched)
+            verdict = _verdict(status, cancelled, answer)
+            if not counters:
+                raise RuntimeError(
+                    f"the migration was {verdict} before QEMU had counted anything, "
+                    f"expected a time_limit_seconds above {scenario.time_limit_seconds:g}"
+                )
+            return _Course(verdict, counters, throttle, switched)
         if switched is None and status == "active" and _is_due(scenario, elapsed, answer):
             qmp.command("migrate-start-postcopy")
             switched = round(time.monotonic() - start, 3)
         if cancelled is None and elapsed > scenario.time_limit_seconds:
+            if status.startswith("postcopy"):
+                raise RuntimeError(
+                    f"post-copy is not done after time_limit_seconds, "
+                    f"{scenario.time_limit_seconds:g} s, and cannot be cancelled"
+                )
             qmp.command("migrate_cancel")
             cancelled = elapsed
         if cancelled is not None and elapsed > cancelled + _CANCEL_PATIENCE:

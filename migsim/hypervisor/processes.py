@@ -1,17 +1,37 @@
-"""Processes of our own that end with us: also where we are killed, nothing is left behind."""
+"""Processes of our own that end with us: also where we are killed, no process is left behind."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from migsim.errors import InputError
 
-__all__ = ["end", "read_tail", "start", "tool"]
+__all__ = ["cleaning_up", "end", "read_tail", "start", "tool"]
+
+
+@contextmanager
+def cleaning_up() -> Iterator[None]:
+    """End as after Ctrl-C where we are told to end otherwise, so that folders go too."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    # What nohup ignores stays ignored.
+    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def tool(name: str, package: str) -> str:

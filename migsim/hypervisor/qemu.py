@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple
 from migsim.errors import InputError
 from migsim.hypervisor.guest import Kit
 from migsim.hypervisor.processes import end, read_tail, start, tool
-from migsim.hypervisor.qmp import Qmp
+from migsim.hypervisor.qmp import Qmp, QmpError
 from migsim.hypervisor.runs import GuestLoad
 from migsim.hypervisor.scenario import FILL, Scenario
 from migsim.units import MIB
@@ -53,7 +54,7 @@ def find_program(path: str | None = None) -> Program:
 
 
 def pick_accel(wanted: str, program: Program, kit: Kit) -> Accel:
-    """Return the accelerator: KVM where wanted and able to run our guest, otherwise TCG.
+    """Return the accelerator; ``auto`` is KVM where it runs our guest, and TCG otherwise.
 
     Raises `InputError` for TCG of a QEMU that is too old: a bitmap sync there leaves pages
     writable in the software TLB, so that later writes are never seen and never sent.
@@ -89,7 +90,8 @@ def kvm_works(program: Program, kit: Kit) -> bool:
             works = True
         except (InputError, RuntimeError):
             works = False
-    answer.write_text("works\n" if works else "fails\n", encoding="ascii")
+    with contextlib.suppress(OSError):  # tried anew next time
+        answer.write_text("works\n" if works else "fails\n", encoding="ascii")
     return works
 
 
@@ -110,7 +112,9 @@ class Machine(NamedTuple):
         deadline = time.monotonic() + patience
         while "READY" not in self.printed():
             if self.process.poll() is not None:
-                raise RuntimeError(f"QEMU ended: {read_tail(self.errors)}")
+                # Where the guest's kernel panics, QEMU itself has nothing to say.
+                told = read_tail(self.errors) or read_tail(self.serial)
+                raise RuntimeError(f"QEMU ended: {told}")
             if time.monotonic() > deadline:
                 raise RuntimeError(
                     f"the guest was not ready after {patience:g} s: {read_tail(self.serial)}"
@@ -170,7 +174,12 @@ def _connect(process: subprocess.Popen[bytes], socket: Path, errors: Path) -> Qm
         if socket.exists():
             break
         time.sleep(0.05)
-    return Qmp(socket)
+    try:
+        return Qmp(socket)
+    except QmpError as error:  # it opens the socket before it looks at the rest of its options
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        raise RuntimeError(f"{error}: {read_tail(errors)}") from None
 
 
 def guest_words(load: GuestLoad) -> str:
@@ -187,5 +196,5 @@ def guest_words(load: GuestLoad) -> str:
         "pat": "seq" if load.kind == "sequential" else load.kind,
     }
     if load.kind == "hotcold":
-        words |= {"hot": f"{load.hot_fraction:g}", "hotp": f"{load.hot_probability:g}"}
+        words |= {"hot": f"{load.hot_fraction:.10g}", "hotp": f"{load.hot_probability:.10g}"}
     return " ".join(f"d.{key}={value}" for key, value in words.items())

@@ -14,6 +14,7 @@ A scenario reads like this; every key but ``memory`` may be left out::
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,8 @@ FILL = 64 * MIB
 """Random words besides the working set, which the guest never touches again."""
 
 _KERNEL = 96 * MIB  # what the guest's kernel and init need at least, and some room
+
+_LEAST_BUFFER = 4096  # bytes; Linux's own smallest, and room for two packets in a queue
 
 _CAPABILITIES = {
     "auto-converge", "dirty-bitmaps", "dirty-limit", "events", "late-block-activate", "multifd",
@@ -61,7 +64,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         memory: bytes, ``-m`` of QEMU; what QEMU migrates is half a MiB of firmware more.
         workload, link, capabilities, parameters, postcopy_after_seconds, postcopy_after_rounds:
             as in `migsim.hypervisor.runs.RecordedRun`.
-        time_limit_seconds: when the migration is cancelled.
+        time_limit_seconds: when the migration is cancelled; post-copy cannot be, and has failed.
         warm_up_seconds: how long the guest runs before it migrates.
         accel: ``kvm``, ``tcg`` (QEMU's emulator), or ``auto``: KVM where it runs a guest.
     """
@@ -96,6 +99,8 @@ _QUANTITIES: dict[str, Dimension] = {
     "link.send_buffer": "size",
     "link.receive_buffer": "size",
 }
+
+_NUMBERS = (*_QUANTITIES, "workload.rate")
 
 
 def read_scenario(path: Path) -> Scenario:
@@ -184,11 +189,25 @@ def _refuse_unknown(path: Path, prefix: str, table: dict[str, Any], kind: type) 
             raise InputError(f"{path}, {prefix}{key}: is unknown, {did_you_mean(key, known)}")
 
 
+def _value(scenario: Scenario, key: str) -> Any:
+    value: Any = scenario
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _is_finite(scenario: Scenario, key: str) -> bool:
+    value = _value(scenario, key)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _check(path: Path, scenario: Scenario) -> None:
     """Raise `InputError` for the first rule that the scenario breaks."""
     load, link = scenario.workload, scenario.link
-    need = load.working_set + FILL + _KERNEL
+    need, pages = load.working_set + FILL + _KERNEL, load.working_set / 4096
     rules = [
+        ("name", scenario.name.isprintable() and scenario.name.strip() != "", "a name"),
+        *((key, _is_finite(scenario, key), "a finite number") for key in _NUMBERS),
         ("memory", scenario.memory % MIB == 0, "whole MiB"),
         ("memory", scenario.memory >= need, f"{need // MIB} MiB or more for this working set"),
         ("vcpus", 1 <= scenario.vcpus <= 64, "from 1 to 64"),
@@ -197,13 +216,18 @@ def _check(path: Path, scenario: Scenario) -> None:
         ("workload.rate", (load.rate > 0) == (load.kind != "idle"), "writes per second, 0 if idle"),
         ("workload.write_bytes", 8 <= load.write_bytes <= 4096, "from 8 to 4096"),
         ("workload.write_bytes", load.write_bytes % 8 == 0, "whole words of 8 bytes"),
-        ("workload.hot_fraction", load.kind != "hotcold" or 0 < load.hot_fraction < 1,
-         "between 0 and 1"),
+        ("workload.hot_fraction", load.kind != "hotcold"
+         or 1 <= load.hot_fraction * pages <= pages - 1, "between 0 and 1, whole pages"),
         ("workload.hot_probability", 0 <= load.hot_probability <= 1, "from 0 to 1"),
+        ("link.kind", link.kind == "emulated" or link == MigrationPath(),
+         "'emulated' where other keys say how it is"),
         ("link.rate", link.kind == "loopback" or link.rate > 0, "bits per second"),
         ("link.rtt", link.rtt >= 0, "seconds"),
         ("link.loss", 0 <= link.loss < 1, "from 0 to 1"),
-        ("link.queue", link.queue is None or isinstance(link.queue, int), "a size"),
+        ("link.queue", link.queue is None or (isinstance(link.queue, int)
+         and link.queue >= _LEAST_BUFFER), "4096 bytes or more"),
+        ("link.send_buffer", link.send_buffer >= _LEAST_BUFFER, "4096 bytes or more"),
+        ("link.receive_buffer", link.receive_buffer >= _LEAST_BUFFER, "4096 bytes or more"),
         ("postcopy_after_rounds", scenario.postcopy_after_rounds is None
          or scenario.postcopy_after_seconds is None, "either seconds or rounds"),
         ("postcopy_after_rounds", (scenario.postcopy_after_rounds or 0) >= 0, "0 or more"),
@@ -216,10 +240,7 @@ def _check(path: Path, scenario: Scenario) -> None:
     ]  # fmt: skip
     for key, holds, expected in rules:
         if not holds:
-            value: Any = scenario
-            for part in key.split("."):
-                value = getattr(value, part)
-            raise InputError(f"{path}, {key}: got {value!r}, expected {expected}")
+            raise InputError(f"{path}, {key}: got {_value(scenario, key)!r}, expected {expected}")
     for name in scenario.capabilities:
         if name not in _CAPABILITIES:
             raise InputError(

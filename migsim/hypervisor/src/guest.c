@@ -8,7 +8,8 @@
  *   d.pat    seq: pages in order, round and round; otherwise at random
  *   d.hot, d.hotp  with chance hotp a page of the first share `hot` of the working set
  *
- * "READY" is printed when the memory is filled, then every two seconds "OPS seconds writes".
+ * "READY" is printed when the memory is filled, then every two seconds "OPS seconds writes": the
+ * writes done, without those left out after a pause.
  * Recordings are only comparable as long as pacing, generator and layout of memory stay as they are.
  */
 #define _GNU_SOURCE
@@ -99,11 +100,12 @@ static void dirty(uint8_t *memory, size_t pages)
     int words = (int)(bytes / 8);
     words = words < 1 ? 1 : words > WORDS ? WORDS : words;
     const double start = now();
-    double done = 0, told = start;
+    double done = 0, told = start; /* done: writes, and those left out */
+    uint64_t written = 0;
     for (uint64_t turn = 0;;) {
         const double time = now(), due = (time - start) * rate;
         if (time - told > 2) {
-            printf("OPS %.3f %.0f\n", time - start, done);
+            printf("OPS %.3f %lu\n", time - start, written);
             fflush(stdout);
             told = time;
         }
@@ -124,6 +126,7 @@ static void dirty(uint8_t *memory, size_t pages)
         for (int j = 0; j < words; j++)
             target[j * (WORDS / words)] = draw();
         done++;
+        written++;
     }
 }
 
