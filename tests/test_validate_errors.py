@@ -41,6 +41,13 @@ def test_downtime_by_seconds_or_share() -> None:
     assert downtime["worst"] == pytest.approx(1 / 3)  # of those that were not 0
 
 
+def test_a_downtime_that_nobody_saw_is_not_compared() -> None:
+    seen = [(0.07, 18.3), (0.07, 1.06), (None, 18.3)]
+    runs = [measured(visible_downtime_seconds=x, downtime_seconds=y) for x, y in seen]
+    downtime = summarise((Prediction(downtime=0.05), run) for run in runs)["downtime"]
+    assert downtime["count"] == 2
+
+
 def test_rounds_within_one() -> None:
     pairs = [(Prediction(rounds=5), measured(dirty_syncs=count)) for count in (4, 5, 6, 10)]
     rounds = summarise(pairs)["rounds"]

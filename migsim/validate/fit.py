@@ -32,14 +32,12 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
     """
     loopback = [run for run in runs if run.link.kind == "loopback"]
     switched = [run for run in loopback if run.switches]
-    stopped = [run for run in loopback if run not in switched and run.measured.downtime_seconds]
-    sizes = [run.measured.downtime_bytes for run in stopped]
-    pace, fixed, _, _ = theilslopes([run.measured.downtime_seconds for run in stopped], sizes)
+    pace, fixed = _stop_phase([run for run in loopback if not run.switches])
     host = msgspec.structs.replace(
         start,
         setup_seconds=statistics.median(run.measured.setup_seconds for run in runs),
         loopback_rate=float(f"{1 / pace:.3g}"),
-        stop_seconds=round(max(0.0, float(fixed)), 4),
+        stop_seconds=round(max(0.0, fixed), 4),
         switch_seconds=statistics.median(run.measured.downtime_seconds or 0.0 for run in switched),
     )
     plain = [run for run in runs if run.switches and "postcopy-preempt" not in run.capabilities]
@@ -48,6 +46,22 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
         for seconds, reads in product(_FAULT_SECONDS, _LOW_READS)
     ]
     return min(tried, key=lambda one: _request_error(plain, one))
+
+
+def _stop_phase(runs: Sequence[RecordedRun]) -> tuple[float, float]:
+    """Return the seconds of a byte in the stop phase, and those that do not depend on bytes.
+
+    The means of what each collection says: they come from different machines, and that with more
+    runs shall not outvote the other. (With multifd the bytes of the stop phase are not known.)
+    """
+    known = [run for run in runs if run.measured.downtime_bytes and run.measured.downtime_seconds]
+    lines = []
+    for collection in sorted({run.set for run in known}):
+        mine = [run.measured for run in known if run.set == collection]
+        seconds = [run.downtime_seconds for run in mine]
+        lines.append(theilslopes(seconds, [run.downtime_bytes for run in mine])[:2])
+    pace, fixed = np.mean(lines, axis=0)
+    return float(pace), float(fixed)
 
 
 def _request_error(runs: Sequence[RecordedRun], host: Host) -> float:

@@ -104,8 +104,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_calibration(run: RecordedRun) -> bool:
-    """Whether constants may be fitted on a run: those of ``given.jsonl``."""
-    return run.set in {"a", "d"}
+    """Whether constants may be fitted: on ``given.jsonl`` and ``calibration.jsonl``."""
+    return run.set in {"a", "d", "calibration"}
 
 
 @cache
