@@ -184,6 +184,8 @@ class _Sender:
         quota = max(1, int(bandwidth * WINDOW))
         if self.channels:
             packets = -(-quota // PACKET) + IN_FLIGHT * min(self.channels, 3)
+            if self.packets is not RAW:
+                packets -= 0.5  # a packet that is compressed is sent whole: half of one too many
             return int(packets * PACKET)
         flush = RAW_PAGE * FLUSHED_PAGES if self.version >= 8 else 1
         return -(-quota // flush) * flush

@@ -21,7 +21,7 @@ from migsim.validate.qemu import HOST, RUNS, Host, is_calibration, predict_all
 
 __all__ = ["fit"]
 
-_FAULT_SECONDS = np.geomspace(0.25e-3, 4e-3, 9)
+_FAULT_SECONDS = np.geomspace(0.5e-3, 4e-3, 7)
 _LOW_READS = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -40,6 +40,10 @@ def fit(runs: Sequence[RecordedRun], start: Host) -> Host:
         stop_seconds=round(max(0.0, fixed), 4),
         switch_seconds=statistics.median(run.measured.downtime_seconds or 0.0 for run in switched),
     )
+    free = [run.measured for run in switched if not run.parameters.get("max-postcopy-bandwidth", 0)]
+    pushed = [run.postcopy_bytes / (run.total_seconds - run.postcopy_started_seconds)
+              for run in free if run.postcopy_started_seconds is not None]  # fmt: skip
+    host = msgspec.structs.replace(host, postcopy_rate=float(f"{statistics.median(pushed):.3g}"))
     plain = [run for run in runs if run.switches and "postcopy-preempt" not in run.capabilities]
     tried = [
         msgspec.structs.replace(host, fault_seconds=float(f"{seconds:.2g}"), low_reads=reads)
