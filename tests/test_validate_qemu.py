@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from helpers import guestperf_report
+from helpers import ROOT, guestperf_report
 
 from migsim.cli.main import main
 from migsim.cli.validate import validate
 from migsim.errors import InputError
 from migsim.hypervisor.runs import GuestLoad, RecordedRun, read_runs, write_run
 from migsim.simulate import Outcome
+from migsim.validate import peers
 from migsim.validate.errors import Claim, Prediction, Summary, summarise
 from migsim.validate.qemu import CLAIMS, RUNS, Host, is_calibration, predict, predict_all, simulate
 
@@ -39,6 +40,31 @@ def summary(found: Found) -> Summary:
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.text)
 def test_a_claim_holds(claim: Claim, summary: Summary) -> None:
     assert claim.holds(summary), (claim, claim.value(summary))
+
+
+def row_of_readme(name: str, summary: Summary) -> str:
+    cells = []
+    for quantity in ("total", "bytes"):
+        for measure in ("median", "p90"):
+            value = summary[quantity][measure]
+            cells.append("" if value is None else f"{value:.1%}")
+    verdicts = summary["convergence"]
+    right = f"{verdicts['right']} of {verdicts['count']}" if verdicts["count"] else ""
+    return f"| {' | '.join([name, *cells, right])} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def test_readme_says_what_is_found(found: Found, summary: Summary) -> None:
+    readme = (ROOT / "README.md").read_text()
+    others = [run for run, _ in found if not is_calibration(run)]
+    assert f"predicts {len(found)} recorded migrations" in readme
+    assert f"on {len(found) - len(others)} of the runs" in readme
+    assert f"\n| {len(others)} runs, predicted by |" in readme
+    assert row_of_readme("migsim", summary) in readme
+    for name, said in peers.predict_all(others, used_memory=True).items():
+        told = name.replace("CloudSim Plus", "CloudSim, CloudSim Plus")
+        errors = summarise(zip(said, [run.measured for run in others], strict=True))
+        if f"\n| {told} |" in readme:
+            assert row_of_readme(told, errors) in readme
 
 
 def test_every_run_is_predicted(found: Found) -> None:
@@ -99,7 +125,9 @@ def test_one_run_that_is_not_predicted_does_not_keep_the_others(mine: Path) -> N
     lines = done.output.splitlines()
     assert "claimed" not in done.output
     (row,) = (line for line in lines if line.startswith("post-128-4000 #0"))
-    assert row.split()[-2:] == ["95", f"{predict(quick()).postcopy_requests}"]
+    measured, predicted = quick().measured, predict(quick())
+    requests = [measured.postcopy_requests, predicted.postcopy_requests]
+    assert row.split()[-2:] == [f"{count}" for count in requests]
     for name, reason in REASONS.items():
         (row, told) = (line for line in lines if line.startswith(f"{name} #0"))
         assert "not predicted" in row
