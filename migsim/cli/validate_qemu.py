@@ -254,8 +254,9 @@ def _figure(found: Sequence[Pair]) -> Figure:
         ends = (0.8 * min(seen, default=1.0), 1.25 * max(seen, default=10.0))
         axes.plot(ends, ends, color="0.4", linewidth=0.8)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        marks = (1, 2, 5) if ends[1] < 100 * ends[0] else (1,)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_locator(LogLocator(subs=marks))
             axis.set_major_formatter(FormatStrFormatter("%g"))
             axis.set_minor_locator(NullLocator())
         axes.set_xlabel(f"measured {label}")
