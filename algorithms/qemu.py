@@ -163,6 +163,8 @@ class _Sender:
     _wrapped: bool = False
     _began: float = field(init=False)
     _sent: int = 0
+    _written: int = 0
+    _handed_over: int = 0
 
     def __post_init__(self) -> None:
         self.todo = self.migration.everything
@@ -170,8 +172,8 @@ class _Sender:
 
     @property
     def rest(self) -> int:
-        """Bytes of the pages that are left, zero pages included."""
-        return len(self.todo) * self.migration.vm.page_size
+        """Bytes of the pages that no channel has, zero pages included."""
+        return len(self.todo) * self.migration.vm.page_size - self._handed_over
 
     def quota_of(self, bandwidth: float) -> int | None:
         """Return the bytes of a window at a bandwidth limit of which 0 means none.
@@ -214,12 +216,18 @@ class _Sender:
     def limit_rate(self) -> None:
         """Sleep where the quota is used; at the end of a window, measure the bandwidth."""
         migration, quota = self.migration, self.quota_of(self.max_bandwidth)
-        if quota is not None and self._sent >= quota and migration.now < self._began + WINDOW:
+        limited = quota is not None and self._sent >= quota
+        if limited and migration.now < self._began + WINDOW:
             migration.wait(self._began + WINDOW + WAKE_UP - migration.now)
         elapsed = migration.now - self._began
         if elapsed >= WINDOW:
-            bandwidth = self.switchover_bandwidth or self._sent / elapsed
+            # Channels that wait for the link write their packets side by side, and a packet counts
+            # when it is written: all of them at about the same time.
+            together = 0 if limited else self.channels * PACKET
+            written = self.carried - (self.carried % together if together else 0)
+            bandwidth = self.switchover_bandwidth or (written - self._written) / elapsed
             self.threshold = bandwidth * self.downtime_limit
+            self._handed_over, self._written = together, written
             self._began, self._sent = migration.now, 0
 
     def _send(self, room: int | None, until: float) -> None:

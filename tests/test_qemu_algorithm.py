@@ -153,3 +153,19 @@ def test_an_unlimited_bandwidth_is_none(limit: str) -> None:
 
 def test_a_limit_below_a_byte_in_a_window_sends_all_the_same() -> None:
     assert run(max_bandwidth=5, version=7.2).result.total_seconds == pytest.approx(200, rel=0.01)
+
+
+def test_packets_count_when_the_channels_have_written_them_together() -> None:
+    """Where a link is filled, windows see whole packets of all channels: some look fast."""
+    alone, four = (
+        migrate(
+            "qemu", "sequential", "custom", memory="256MiB",
+            algorithm_args={"max_bandwidth": 0, **channels},
+            workload_args={"rate": 1500, "working_set": "64MiB"},
+            link_args={"rate": "25MB/s", "rtt": 0, "overhead": 0},
+        ).result
+        for channels in ({}, {"multifd": True, "channels": 4})
+    )  # fmt: skip
+    assert 0.2 < alone.downtime_seconds < 0.35
+    # Two times four packets of 525,632 bytes in a window of 0.1 s let 12.6 MB fit 0.3 s.
+    assert 0.4 < four.downtime_seconds < 0.65

@@ -34,6 +34,8 @@ __all__ = [
 _DATA = Path(__file__).parents[1] / "data"
 HOST = _DATA / "qemu-host.json"
 """The constants of the host, fitted once: `migsim.validate.fit`."""
+CODEC_COSTS = _DATA / "qemu-host-codecs.csv"
+"""What codecs cost on the machine of ``recorded.jsonl``: `migsim calibrate`."""
 RUNS = tuple(sorted((_DATA / "qemu-runs").glob("*.jsonl")))
 """The committed recordings."""
 
@@ -44,7 +46,7 @@ CLAIMS = (
     Claim(text="rounds within one", quantity="rounds", measure="within_one", bound=0.9,
           at_least=True),
     Claim(text="downtime within 20 ms or 25 %", quantity="downtime",
-          measure="within_20_ms_or_25_percent", bound=0.85, at_least=True),
+          measure="within_20_ms_or_25_percent", bound=0.9, at_least=True),
     Claim(text="post-copy requests, median error", quantity="postcopy_requests", measure="median",
           bound=0.3),
     Claim(text="verdicts of convergence right", quantity="convergence", measure="right", bound=1.0,
@@ -204,6 +206,7 @@ def simulate(run: RecordedRun, host: Host, seed: int) -> Outcome:
             "sync_seconds_per_gib": 200e-6,
             "page_seconds": host.page_seconds,
             "zero_page_seconds": host.zero_page_seconds,
+            "codec_costs": str(CODEC_COSTS),
             "fault_seconds": host.fault_seconds if crowded else host.preempt_fault_seconds,
             "load": min(
                 1.0, run.workload.rate * run.workload.write_bytes * host.write_seconds / run.vcpus
