@@ -16,7 +16,7 @@ import pytest
 
 from migsim.errors import InputError
 from migsim.trace.format import read_trace, write_trace
-from migsim.trace.recording import _compare, _writeprotect, record
+from migsim.trace.recording import _compare, _writeprotect, record, recorder
 from migsim.trace.recording._inject import take_userfaultfd
 from migsim.trace.recording.recorder import Method, compact
 
@@ -233,6 +233,23 @@ def test_ctrl_c_keeps_what_was_recorded() -> None:
 def test_a_program_that_ends_at_once_is_told() -> None:
     with pytest.raises(InputError, match="ended"):
         record(["true"], interval=0.5, duration=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "memory", "ended"),
+    [
+        ("S (sleeping)", "1 kB", False),
+        ("R (running)", None, True),
+        ("Z (zombie)", None, True),
+        (None, None, True),
+    ],
+)
+def test_a_program_without_memory_has_ended(
+    state: str | None, memory: str | None, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"State": state, "VmSize": memory}
+    monkeypatch.setattr(recorder, "status_field", lambda _, name: fields[name])
+    assert recorder._has_ended(1) == ended
 
 
 @contextmanager

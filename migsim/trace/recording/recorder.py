@@ -242,7 +242,9 @@ def _tracker(pid: int, method: Method, largest: bool) -> tuple[_Tracker, str]:
 
 def _has_ended(pid: int) -> bool:
     try:
-        return (status_field(pid, "State") or "Z")[0] in "ZX"
+        state = status_field(pid, "State") or "Z"
+        # On its way out a process has no memory any more before it is called dead.
+        return state[0] in "ZX" or status_field(pid, "VmSize") is None
     except OSError:
         return True
 
