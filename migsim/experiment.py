@@ -6,7 +6,9 @@ An experiment is a module with
 - ``tasks(plan)``, the migrations to run,
 - ``claims(results)``, statements about the table of their results,
 - ``figure(results)``, a matplotlib figure,
-- optionally ``tables(results)``, short tables to print, by title.
+- optionally ``figures(results)``, further figures by name,
+- optionally ``tables(results)``, short tables to print, by title,
+- optionally ``numbers(results)``, by name what texts such as the paper say of the results.
 
 ``results`` has one row a task; `migsim.store.frame` names the columns.
 """
@@ -19,7 +21,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migsim.errors import InputError
 from migsim.registry import load_experiment
@@ -80,6 +82,8 @@ class Experiment:
     Attributes:
         name: the module's own name.
         question: the first sentence of its docstring.
+        tasks, claims, figure, figures, tables, numbers: the parts; those that are optional give
+            nothing where the module lacks them.
     """
 
     name: str
@@ -87,7 +91,14 @@ class Experiment:
     tasks: Callable[[Plan], Sequence[Task]]
     claims: Callable[[pd.DataFrame], Sequence[Claim]]
     figure: Callable[[pd.DataFrame], Figure]
-    tables: Callable[[pd.DataFrame], dict[str, pd.DataFrame]] | None
+    figures: Callable[[pd.DataFrame], dict[str, Figure]]
+    tables: Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
+    numbers: Callable[[pd.DataFrame], dict[str, float]]
+
+
+def _none(results: pd.DataFrame) -> dict[str, Any]:
+    """Stand for the parts that an experiment does not have."""
+    return {}
 
 
 Guests = Mapping[str, tuple[str, Mapping[str, object]]]
@@ -167,5 +178,7 @@ def load(name: str) -> Experiment:
         module.tasks,
         module.claims,
         module.figure,
-        getattr(module, "tables", None),
+        getattr(module, "figures", _none),
+        getattr(module, "tables", _none),
+        getattr(module, "numbers", _none),
     )

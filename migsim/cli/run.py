@@ -79,9 +79,8 @@ def command(
     results = frame(rows, (task.label for task in tasks))
     usable = completed_only(results)
     written = _write(chosen, results, usable, folder / chosen.name)
-    if chosen.tables is not None:
-        for title, table in chosen.tables(usable).items():
-            _print_table(console, title, table)
+    for title, table in chosen.tables(usable).items():
+        _print_table(console, title, table)
     claims = chosen.claims(results)
     _print_claims(console, claims)
     shown = ", ".join(str(path) for path in written)
@@ -132,17 +131,21 @@ def _collect(
 def _write(
     experiment: Experiment, results: pd.DataFrame, usable: pd.DataFrame, folder: Path
 ) -> list[Path]:
-    """Write all results as CSV in task order, and the figure of the usable ones as PNG and SVG."""
+    """Write all results as CSV in task order, and the figures of the usable ones as PNG and SVG."""
     import matplotlib as mpl
 
     # No dates and no random ids in the files: the same results give the same bytes.
     mpl.rcParams["svg.hashsalt"] = "migsim"
-    paths = [folder / f"{experiment.name}.{ending}" for ending in ("csv", "png", "svg")]
+    paths = [folder / f"{experiment.name}.csv"]
     try:
         results.to_csv(paths[0], index=False, lineterminator="\n")
-        figure = experiment.figure(usable)
-        figure.savefig(paths[1], dpi=160, metadata={"Software": None})
-        figure.savefig(paths[2], metadata={"Date": None})
+        further = experiment.figures(usable).items()
+        named = {f"{experiment.name}-{name}": figure for name, figure in further}
+        for name, figure in ({experiment.name: experiment.figure(usable)} | named).items():
+            png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+            figure.savefig(png, dpi=160, metadata={"Software": None})
+            figure.savefig(svg, metadata={"Date": None})
+            paths += [png, svg]
     except OSError as error:
         raise InputError(f"{folder}: cannot write the figure there: {error}") from None
     return paths
