@@ -14,8 +14,7 @@ from migsim.cli.comparison import share, working
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from migsim.hypervisor.runs import RecordedRun
-    from migsim.validate.errors import Prediction, Summary
+    from migsim.validate.errors import Summary
     from migsim.validate.linear import LinearRow
 
 __all__ = ["peers"]
@@ -42,23 +41,17 @@ def peers(file: Path | None, all_memory: bool, brief: bool, as_json: bool) -> No
     differ by more than is claimed.
     """
     from migsim.hypervisor.load import load_runs
+    from migsim.validate.facts import beside_peers, of_plain, summaries
     from migsim.validate.linear import TOLERANCE, compare_linear
-    from migsim.validate.peers import is_plain
     from migsim.validate.qemu import RUNS, is_calibration
 
     runs = [run for path in (RUNS if file is None else [file]) for run in load_runs(path)]
     chosen = [run for run in runs if file is not None or not is_calibration(run)]
     with working(f"predicts {len(chosen)} runs"):
-        said = _predictions(chosen, used_memory=not all_memory)
-    everything = _summaries(chosen, said)
-    plain_runs = [run for run in chosen if is_plain(run)]
-    plain = _summaries(
-        plain_runs,
-        {
-            name: [one for one, run in zip(found, chosen, strict=True) if is_plain(run)]
-            for name, found in said.items()
-        },
-    )
+        said = beside_peers(chosen, used_memory=not all_memory)
+    everything = summaries(chosen, said)
+    plain_runs, plain_said = of_plain(chosen, said)
+    plain = summaries(plain_runs, plain_said)
     with working("simulates SimGrid's guests"):
         linear = compare_linear()
     worst = max(row.error for row in linear)
@@ -76,32 +69,6 @@ def peers(file: Path | None, all_memory: bool, brief: bool, as_json: bool) -> No
         )
     if worst > TOLERANCE:
         sys.exit(1)
-
-
-def _predictions(
-    runs: Sequence[RecordedRun], *, used_memory: bool
-) -> dict[str, Sequence[Prediction]]:
-    from migsim.validate import peers, qemu
-
-    return {"migsim": qemu.predict_all(runs), **peers.predict_all(runs, used_memory=used_memory)}
-
-
-def _summaries(
-    runs: Sequence[RecordedRun], said: Mapping[str, Sequence[Prediction]]
-) -> dict[str, Summary]:
-    """Return each predictor's errors; ``runs`` has the number of those of which it says something.
-
-    That they do not end is something, too; errors are of those that ended and were said to.
-    """
-    from migsim.validate.errors import summarise
-
-    return {
-        name: {
-            "runs": {"predicted": sum(one.says_something for one in found)},
-            **summarise((one, run.measured) for one, run in zip(found, runs, strict=True)),
-        }
-        for name, found in said.items()
-    }
 
 
 def _as_json(

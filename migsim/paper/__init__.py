@@ -1,0 +1,1 @@
+"""A paper that is rebuilt by one command: results, facts, figures, PDF."""
