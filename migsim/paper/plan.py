@@ -33,11 +33,13 @@ class PaperPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         text: the Typst file, in the same folder; so is all else that it reads.
         experiments: the experiments whose results it tells of, by name.
         validations: the comparisons whose figures it tells, of `VALIDATIONS`.
+        listings: the algorithms whose source it prints.
     """
 
     text: str
     experiments: dict[str, Sweep]
     validations: list[str] = []
+    listings: list[str] = []
 
 
 def read_plan(folder: Path) -> PaperPlan:
@@ -57,6 +59,7 @@ def read_plan(folder: Path) -> PaperPlan:
     for key, named, known in (
         ("experiments", plan.experiments, names("experiment")),
         ("validations", plan.validations, list(VALIDATIONS)),
+        ("listings", plan.listings, names("algorithm")),
     ):
         for name in named:
             if name not in known:

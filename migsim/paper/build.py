@@ -1,0 +1,75 @@
+"""From results to a PDF: facts and figures beside the text, then Typst."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from migsim.errors import InputError
+from migsim.paper.plan import PaperPlan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FACTS", "broken_claims", "compile_text", "lay_out", "write_facts"]
+
+FACTS = "facts.json"
+_NOT_TEXT = ("results", "*.pdf", "*.toml", "__pycache__")
+
+
+def write_facts(facts: Mapping[str, Any], path: Path) -> None:
+    """Write facts so that two builds of the same results give the same bytes."""
+    path.write_text(json.dumps(facts, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def broken_claims(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every claim of an experiment or a validation that does not hold."""
+    for name, found in facts["experiments"].items():
+        for claim in found["claims"]:
+            if not claim["holds"]:
+                yield f"{name}: {claim['sentence']} ({claim['evidence']})"
+    for name, found in facts["validations"].items():
+        for claim in found.get("claims", []):
+            if not claim["holds"]:
+                yield f"{name}: {claim['claim']}"
+
+
+def lay_out(
+    folder: Path, build: Path, facts: Mapping[str, Any], figures: Mapping[str, Figure]
+) -> None:
+    """Put all that the text reads into the folder ``build``, emptied first.
+
+    The text finds its facts in ``facts.json`` and each figure as ``figures/NAME.svg``.
+    """
+    import matplotlib as mpl
+
+    mpl.rcParams["svg.hashsalt"] = "migsim"  # no random ids: the same results give the same PDF
+    try:
+        shutil.rmtree(build, ignore_errors=True)
+        shutil.copytree(folder, build, ignore=shutil.ignore_patterns(*_NOT_TEXT))
+        write_facts(facts, build / FACTS)
+        (build / "figures").mkdir(exist_ok=True)
+        for name, figure in figures.items():
+            figure.savefig(build / "figures" / f"{name}.svg", metadata={"Date": None})
+    except OSError as error:
+        raise InputError(f"{build}: cannot be written: {error.strerror}") from None
+
+
+def compile_text(plan: PaperPlan, build: Path) -> bytes:
+    """Return the PDF of a text that was laid out. Raises `InputError` where it cannot be set.
+
+    A text that names a fact or a claim that is not there cannot be set, nor one that makes a claim
+    that does not hold.
+    """
+    import typst
+
+    try:
+        pdf = typst.compile(build / plan.text, root=build)
+    except typst.TypstError as error:
+        place = "".join(str(part) for part in error.trace[:1])
+        raise InputError(f"{plan.text}: {error.message} {place}") from None
+    assert isinstance(pdf, bytes)
+    return pdf
