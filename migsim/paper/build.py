@@ -69,7 +69,6 @@ def compile_text(plan: PaperPlan, build: Path) -> bytes:
     try:
         pdf = typst.compile(build / plan.text, root=build)
     except typst.TypstError as error:
-        place = "".join(str(part) for part in error.trace[:1])
-        raise InputError(f"{plan.text}: {error.message} {place}") from None
+        raise InputError(f"{plan.text}: {error.message}") from None
     assert isinstance(pdf, bytes)
     return pdf

@@ -7,11 +7,13 @@ numbers. Facts are plain JSON values, so that two builds can be compared.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from migsim.experiment import Experiment, completed_only
+from migsim.registry import find, names
 from migsim.task import MODEL_VERSION
 
 if TYPE_CHECKING:
@@ -42,12 +44,23 @@ def facts_of(
     experiments: Mapping[str, Mapping[str, Any]],
     validations: Mapping[str, Mapping[str, Any]],
     *,
+    listings: Iterable[str],
     quick: bool,
 ) -> dict[str, Any]:
-    """Return all facts of a paper; ``quick`` ones are of small sweeps and no results."""
+    """Return all facts of a paper; ``quick`` ones are of small sweeps and no results.
+
+    ``listings`` are the algorithms of which the source is wanted.
+    """
     return {
         "model_version": MODEL_VERSION,
         "quick": quick,
+        "algorithms": [
+            [name, find("algorithm", name).summary.partition(". ")[0].removesuffix(".") + "."]
+            for name in names("algorithm")
+        ],
+        "listings": {
+            name: inspect.getsource(find("algorithm", name).call).rstrip() for name in listings
+        },
         "experiments": dict(experiments),
         "validations": dict(validations),
     }

@@ -1,0 +1,131 @@
+"""``migsim paper``: results, facts, figures and the PDF, by one command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migsim.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from migsim.paper.plan import PaperPlan
+
+__all__ = ["command"]
+
+
+@click.command("paper")
+@click.option("--folder", type=Path, default=Path("paper"), show_default=True, metavar="DIR",
+              help="The paper's text and its paper.toml.")  # fmt: skip
+@click.option("--results", "store", type=Path, default=Path("results"), show_default=True,
+              metavar="DIR", help="Where results are kept; those that are there are not run "
+              "again. The PDF and all that it is made of come into its folder 'paper'.")  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors."
+)
+@click.option("--quick", is_flag=True, help="Run small versions of the sweeps; the PDF says so.")
+@click.option("--committed", is_flag=True,
+              help="Run nothing: take the results that are committed in the paper's folder.")  # fmt: skip
+@click.option("--update", is_flag=True,
+              help="Put results, facts, figures and PDF into the paper's folder, to be committed.")  # fmt: skip
+def command(
+    folder: Path, store: Path, workers: int | None, quick: bool, committed: bool, update: bool
+) -> None:
+    """Rebuild a paper: run its sweeps and comparisons, draw its figures and typeset it.
+
+    Says which numbers differ from the committed ones. The exit status is 1 where a claim does not
+    hold, or where a complete build gives other numbers than the committed ones.
+    """
+    from migsim.paper.build import broken_claims, compile_text, lay_out
+    from migsim.paper.committed import commit, committed_facts, committed_results
+    from migsim.paper.facts import differences, facts_of
+    from migsim.paper.plan import read_plan
+
+    if quick and (committed or update):
+        raise InputError("--quick goes with neither --committed nor --update: it gives no results")
+    plan = read_plan(folder)
+    if committed:
+        results = committed_results(plan, folder)
+        validations = committed_facts(folder)["validations"]
+    else:
+        results = _run_sweeps(plan, store, workers, quick=quick)
+        validations = _run_validations(plan)
+    experiments, figures = _read(plan, results)
+    facts = facts_of(experiments, validations, listings=plan.listings, quick=quick)
+    broken = list(broken_claims(facts))
+    for claim in broken:
+        click.secho(f"broken: {claim}", fg="red", err=True)
+    if broken:
+        sys.exit(1)
+    build = store / "paper"
+    _step("typesets the paper")
+    lay_out(folder, build, facts, figures)
+    pdf = build / Path(plan.text).with_suffix(".pdf").name
+    pdf.write_bytes(compile_text(plan, build))
+    click.echo(f"written: {pdf}")
+    if update:
+        commit(plan, folder, results, facts, figures, pdf)
+        click.echo(f"updated: {folder}")
+        return
+    if quick:
+        return
+    changed = list(differences(committed_facts(folder), facts))
+    for line in changed[:20]:
+        click.echo(f"differs from the committed facts: {line}")
+    if changed:
+        click.echo(f"{len(changed)} facts differ from the committed ones; --update commits to these")
+        sys.exit(1)
+    click.echo("all facts are those that are committed")
+
+
+def _step(text: str) -> None:
+    click.secho(f"== {text}", bold=True)
+
+
+def _run_sweeps(
+    plan: PaperPlan, store: Path, workers: int | None, *, quick: bool
+) -> dict[str, pd.DataFrame]:
+    from migsim.cli.run import collect_rows
+    from migsim.collect import check
+    from migsim.experiment import Plan, load
+    from migsim.store import frame
+
+    results = {}
+    for name, sweep in plan.experiments.items():
+        seeds = 1 if quick else sweep.seeds
+        tasks = list(load(name).tasks(Plan(seeds=seeds, quick=quick)))
+        _step(f"{name}: {len(tasks)} migrations")
+        rows = collect_rows(tasks, check(tasks), store / name, workers)
+        results[name] = frame(rows, (task.label for task in tasks))
+    return results
+
+
+def _run_validations(plan: PaperPlan) -> dict[str, Any]:
+    from migsim.validate.facts import VALIDATIONS
+
+    found = {}
+    for name in plan.validations:
+        _step(f"validates: {name}")
+        found[name] = VALIDATIONS[name]()
+    return found
+
+
+def _read(
+    plan: PaperPlan, results: dict[str, pd.DataFrame]
+) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """Return what the results come to, and all figures by name."""
+    from migsim.experiment import drawn, load
+    from migsim.paper.facts import facts_of_experiment
+
+    facts, figures = {}, {}
+    for name, table in results.items():
+        _step(f"reads: {name}")
+        experiment = load(name)
+        facts[name] = facts_of_experiment(experiment, table)
+        figures |= drawn(experiment, table)
+    return facts, figures

@@ -1,0 +1,82 @@
+"""The committed results of a paper: read back, and made anew."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from migsim.errors import InputError
+from migsim.paper.build import FACTS, write_facts
+from migsim.paper.plan import PaperPlan
+from migsim.results import load_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["commit", "committed_facts", "committed_results"]
+
+_FOLDER = "results"
+_LARGE = 1_000_000  # bytes of a table from which on it is kept compressed
+
+
+def committed_results(plan: PaperPlan, folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the committed table of each experiment of a paper. Raises `InputError`."""
+    results = {}
+    for name in plan.experiments:
+        table = folder / _FOLDER / f"{name}.csv"
+        compressed = table.with_suffix(".csv.gz")
+        results[name] = load_results(compressed if compressed.exists() else table)
+    return results
+
+
+def committed_facts(folder: Path) -> dict[str, Any]:
+    """Return the committed facts of a paper. Raises `InputError`."""
+    path = folder / _FOLDER / FACTS
+    try:
+        facts = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON: {error}") from None
+    if not isinstance(facts, dict) or not {"experiments", "validations"} <= set(facts):
+        raise InputError(f"{path}: expected the facts of a paper, as 'migsim paper' writes them")
+    return facts
+
+
+def commit(
+    plan: PaperPlan,
+    folder: Path,
+    results: Mapping[str, pd.DataFrame],
+    facts: Mapping[str, Any],
+    figures: Mapping[str, Figure],
+    pdf: Path,
+) -> None:
+    """Put results, facts, figures and PDF where they are committed. Raises `InputError`."""
+    kept = folder / _FOLDER
+    try:
+        kept.mkdir(exist_ok=True)
+        for name in plan.experiments:
+            _write_table(results[name], kept / f"{name}.csv")
+        for name, figure in figures.items():
+            figure.savefig(kept / f"{name}.png", dpi=160, metadata={"Software": None})
+        write_facts(facts, kept / FACTS)
+        shutil.copy(pdf, folder / pdf.name)
+    except OSError as error:
+        raise InputError(f"{kept}: cannot be written: {error.strerror}") from None
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, compressed where it is large; the same table gives the same bytes."""
+    text = table.to_csv(index=False, lineterminator="\n").encode()
+    compressed = path.with_suffix(".csv.gz")
+    if len(text) < _LARGE:
+        path.write_bytes(text)
+        compressed.unlink(missing_ok=True)
+    else:
+        compressed.write_bytes(gzip.compress(text, 9, mtime=0))
+        path.unlink(missing_ok=True)
