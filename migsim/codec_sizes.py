@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.resources
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from migsim._kernels.content import BLEND, BLENDS
+from migsim._kernels.draws import portable_log
 from migsim._types import Floats, Shorts
 from migsim.content import CLASSES, PAGE_BYTES
 from migsim.errors import InputError
@@ -104,7 +104,13 @@ def _in_packet(
     counts = sorted(known)
     means = [float(np.mean(known[count][name])) for count in counts]
     together = max(1.0, packet * shares.get(name, 1.0))
-    return float(np.interp(np.log2(together), np.log2(counts), means))
+    return _between(together, counts, means)
+
+
+def _between(count: float, counts: list[int], sizes: list[float]) -> float:
+    """Return the size between two measured counts of pages, on a logarithmic axis."""
+    # Not NumPy's logarithm, nor the C library's: their last bits depend on the processor.
+    return float(np.interp(portable_log(count), [portable_log(each) for each in counts], sizes))
 
 
 def _growth(
@@ -125,7 +131,7 @@ def _growth(
         if other != name and pair in known[PACKETS[1]]:
             counts = sorted(count for count in known if count > 1)
             measured = [known[count][pair][0] for count in counts]
-            together = float(np.interp(np.log2(packet), np.log2(counts), measured))
+            together = _between(packet, counts, measured)
             halves = {name: 0.5, other: 0.5}
             alone = [_in_packet(known, each, packet, halves) for each in (name, other)]
             lost = together - (alone[0] + alone[1]) / 2
@@ -156,7 +162,7 @@ def delta_table(codec: str) -> tuple[Floats, Floats]:
         if row["written"] == "0":
             filled[names[row["class"]]] = sizes
         else:
-            logs = [math.log(max(1.0, size)) for size in sizes]
+            logs = [portable_log(max(1.0, size)) for size in sizes]
             # There are no more runs than bytes.
             logs += [logs[-1]] * (len(steps) - len(logs))
             table[names[row["class"]], steps.index(int(row["written"]))] = logs

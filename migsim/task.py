@@ -28,7 +28,7 @@ from migsim.workload import Workload
 
 __all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "with_content"]
 
-MODEL_VERSION = 4
+MODEL_VERSION = 5
 """Raised whenever results change on purpose: rows of another version are never reused."""
 
 _SEED_LIMIT = 2**63

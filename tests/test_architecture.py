@@ -29,6 +29,7 @@ LAYERS = [
     ["collect", "experiment", "results"],
     ["__init__"],
     ["validate", "predict"],
+    ["paper"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

@@ -24,15 +24,15 @@ __all__ = ["command"]
               help="The paper's text and its paper.toml.")  # fmt: skip
 @click.option("--results", "store", type=Path, default=Path("results"), show_default=True,
               metavar="DIR", help="Where results are kept; those that are there are not run "
-              "again. The PDF and all that it is made of come into its folder 'paper'.")  # fmt: skip
+              "again. PDF and what it is made of come into its folder 'paper'.")  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors."
 )
 @click.option("--quick", is_flag=True, help="Run small versions of the sweeps; the PDF says so.")
 @click.option("--committed", is_flag=True,
-              help="Run nothing: take the results that are committed in the paper's folder.")  # fmt: skip
+              help="Run nothing: take the results committed in the paper's folder.")  # fmt: skip
 @click.option("--update", is_flag=True,
-              help="Put results, facts, figures and PDF into the paper's folder, to be committed.")  # fmt: skip
+              help="Put results, figures and PDF into the paper's folder.")  # fmt: skip
 def command(
     folder: Path, store: Path, workers: int | None, quick: bool, committed: bool, update: bool
 ) -> None:
@@ -78,7 +78,7 @@ def command(
     for line in changed[:20]:
         click.echo(f"differs from the committed facts: {line}")
     if changed:
-        click.echo(f"{len(changed)} facts differ from the committed ones; --update commits to these")
+        click.echo(f"{len(changed)} facts are not those that are committed; --update is for that")
         sys.exit(1)
     click.echo("all facts are those that are committed")
 
@@ -122,7 +122,8 @@ def _read(
     from migsim.experiment import drawn, load
     from migsim.paper.facts import facts_of_experiment
 
-    facts, figures = {}, {}
+    facts: dict[str, Any] = {}
+    figures: dict[str, Figure] = {}
     for name, table in results.items():
         _step(f"reads: {name}")
         experiment = load(name)

@@ -66,5 +66,7 @@ def read_plan(folder: Path) -> PaperPlan:
                 raise InputError(f"{path}: {key}: unknown '{name}', {did_you_mean(name, known)}")
     for name, sweep in plan.experiments.items():
         if sweep.seeds < 1:
-            raise InputError(f"{path}: experiments.{name}.seeds is {sweep.seeds}, expected 1 or more")
+            raise InputError(
+                f"{path}: experiments.{name}.seeds is {sweep.seeds}, expected 1 at least"
+            )
     return plan
