@@ -39,6 +39,7 @@ __all__ = [
     "Plan",
     "all_complete",
     "completed_only",
+    "drawn",
     "every_combination",
     "load",
     "with_lost_time",
@@ -163,6 +164,16 @@ def completed_only(results: pd.DataFrame) -> pd.DataFrame:
     blanked = results.astype(dict.fromkeys(measured, float))
     blanked.loc[results["status"] != "completed", measured] = math.nan
     return blanked
+
+
+def drawn(experiment: Experiment, results: pd.DataFrame) -> dict[str, Figure]:
+    """Return all figures of an experiment by the names of their files."""
+    usable = completed_only(results)
+    further = experiment.figures(usable).items()
+    return {
+        experiment.name: experiment.figure(usable),
+        **{f"{experiment.name}-{name}": figure for name, figure in further},
+    }
 
 
 def load(name: str) -> Experiment:

@@ -67,7 +67,8 @@ def compile_text(plan: PaperPlan, build: Path) -> bytes:
     import typst
 
     try:
-        pdf = typst.compile(build / plan.text, root=build)
+        # Typst's own fonts: those of a machine would give another PDF.
+        pdf = typst.compile(build / plan.text, root=build, ignore_system_fonts=True)
     except typst.TypstError as error:
         raise InputError(f"{plan.text}: {error.message}") from None
     assert isinstance(pdf, bytes)
