@@ -17,7 +17,7 @@ lossy = {"link_args": {"rtt": "20ms", "loss": 0.001}}
 hot = {"workload": "hotcold", "workload_args": {"rate": "20MB/s", "working_set": "32MiB"}}
 tasks = [
     Task(algorithm="precopy", **hot, **lossy, **common),
-    Task(algorithm="postcopy", workload="zipf", workload_args={"rate": "20MB/s"}, **lossy, **common),
+    Task(algorithm="postcopy", workload="zipf", **lossy, **common),
     Task(algorithm="delta", workload="zipf", workload_args={"rate": "40MB/s"}, **common),
     Task(algorithm="compressed", **hot, **common),
     Task(algorithm="adaptive_compression", **hot, **common),
