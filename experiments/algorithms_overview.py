@@ -452,7 +452,7 @@ def _preface(runs: pd.DataFrame) -> str:
     return f"""# All algorithms, all guests, all links
 
 {len(runs)} migrations by migsim's model {models}: {counts["algorithm"]} algorithms,
-{counts["label"]} guests of {MEMORY}, {counts["link"]} links, {seeds}.
+{counts["label"]} guests of {MEMORY.replace("MiB", " MiB")}, {counts["link"]} links, {seeds}.
 `migsim run algorithms_overview --seeds {counts["seed"]}` made this page and the CSV beside it, and
 makes the same anywhere. Where several seeds were run, figures are means over them.
 
@@ -465,7 +465,8 @@ time lost* is what pause, faults and throttling take; of that the bound has litt
 ![Total time and downtime over the bound](algorithms_overview.png)
 ![All measures over the bound, by link](algorithms_overview-links.png)
 
-Links:
+Links. Left out are `unlimited`, over which all takes no time, and `custom`, which has no rate of its
+own.
 
 {
         table(
