@@ -465,8 +465,8 @@ time lost* is what pause, faults and throttling take; of that the bound has litt
 ![Total time and downtime over the bound](algorithms_overview.png)
 ![All measures over the bound, by link](algorithms_overview-links.png)
 
-Links. Left out are `unlimited`, over which all takes no time, and `custom`, which has no rate of its
-own.
+Links. Left out are `unlimited`, over which all takes no time, and `custom`, which has no rate of
+its own.
 
 {
         table(
