@@ -8,7 +8,8 @@ An experiment is a module with
 - ``figure(results)``, a matplotlib figure,
 - optionally ``figures(results)``, further figures by name,
 - optionally ``tables(results)``, short tables to print, by title,
-- optionally ``numbers(results)``, by name what texts such as the paper say of the results.
+- optionally ``numbers(results)``, by name what texts such as the paper say of the results,
+- optionally ``page(results)``, a page in Markdown.
 
 ``results`` has one row a task; `migsim.store.frame` names the columns.
 """
@@ -83,8 +84,8 @@ class Experiment:
     Attributes:
         name: the module's own name.
         question: the first sentence of its docstring.
-        tasks, claims, figure, figures, tables, numbers: the parts; those that are optional give
-            nothing where the module lacks them.
+        tasks, claims, figure, figures, tables, numbers, page: the parts; those that are optional
+            give nothing where the module lacks them.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Experiment:
     figures: Callable[[pd.DataFrame], dict[str, Figure]]
     tables: Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
     numbers: Callable[[pd.DataFrame], dict[str, float]]
+    page: Callable[[pd.DataFrame], str]
 
 
 def _none(results: pd.DataFrame) -> dict[str, Any]:
@@ -192,4 +194,5 @@ def load(name: str) -> Experiment:
         getattr(module, "figures", _none),
         getattr(module, "tables", _none),
         getattr(module, "numbers", _none),
+        getattr(module, "page", lambda results: ""),
     )

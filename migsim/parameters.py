@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from migsim.errors import InputError, did_you_mean
-from migsim.units import Dimension, Quantity, parse
+from migsim.units import Dimension, Quantity, format_rate, format_seconds, format_size, parse
 
 __all__ = [
     "Context",
@@ -23,6 +23,7 @@ __all__ = [
     "convert_all",
     "convert_text",
     "read_parameters",
+    "shown_default",
     "split_call",
     "split_outside",
 ]
@@ -260,3 +261,25 @@ def split_outside(text: str, separator: str) -> list[str]:
         else:
             parts[-1] += letter
     return [part.strip() for part in parts]
+
+
+def shown_default(parameter: Parameter) -> str:
+    """Return ``name=default`` in the unit that a person would write."""
+    value = parameter.default
+    if parameter.required:
+        return f"{parameter.name}=..."
+    if value is None:
+        defaults = {
+            "working_set": "25%", "device_state": "256KiB+9.5kB/vCPU",
+            "queue": "local|1bdp", "send_buffer": "up to 4MiB", "cache": "all pages",
+        }  # fmt: skip
+        return f"{parameter.name}={defaults.get(parameter.name, 'none')}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if parameter.dimension in {"size", "memory share"}:
+            whole = f"{value}B" if value % 1024 else format_size(value)
+            return f"{parameter.name}={whole.replace(' ', '')}"
+        printers = {"time": format_seconds, "byte rate": format_rate}
+        if parameter.dimension in printers:
+            return f"{parameter.name}={printers[parameter.dimension](value).replace(' ', '')}"
+        return f"{parameter.name}={value:g}"
+    return f"{parameter.name}={value}"

@@ -17,7 +17,7 @@ LAYERS = [
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
-    ["accesses", "memory", "codec_sizes"],
+    ["accesses", "memory", "codec_sizes", "markdown"],
     ["guest", "build", "trace", "calibration"],
     ["coding"],
     ["byte_coding"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ def comparisons(tasks: Sequence[Task]) -> dict[tuple[object, ...], list[Task]]:
 
 
 def test_the_experiments_of_the_issues_are_there() -> None:
-    assert {"gigabit", "distance", "compression"} <= set(EXPERIMENTS)
+    assert {"gigabit", "distance", "compression", "algorithms_overview"} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -171,10 +172,21 @@ def test_tables_hold_a_number_for_every_guest_and_algorithm(ran: Ran) -> None:
         elif ran.experiment.name == "compression":
             guests = list(dict.fromkeys(ran.results["label"]))
             assert list(table.columns[1:]) in (["1 Gbit/s", "10 Gbit/s", "25 Gbit/s"], guests)
+        elif (
+            ran.experiment.name == "algorithms_overview"
+        ):  # what algorithms come to over all guests
+            labels = {look_of(name).label for name in algorithms}
+            assert set(table.iloc[:, 0]) in (labels, labels - {"clairvoyant"})
         else:
             assert list(table.columns[1:]) == [look_of(name).short for name in algorithms]
             assert set(table.iloc[:, 0]) == set(ran.results["label"])
         assert np.isfinite(table.iloc[:, 1:].to_numpy(float)).all()
+
+
+def test_what_texts_quote_are_numbers_by_names(ran: Ran) -> None:
+    for name, value in ran.experiment.numbers(ran.results).items():
+        assert re.fullmatch("[a-z][a-z0-9_]*", name)
+        assert math.isfinite(value), name
 
 
 def test_a_table_shows_the_means_over_the_seeds() -> None:
@@ -204,7 +216,10 @@ def test_the_figure_is_saved_without_warnings_and_always_the_same(ran: Ran, tmp_
             assert isinstance(ran.experiment.figure(ran.results), Figure)
             written.append(_write(ran.experiment, ran.results, ran.results, folder))
     further = ran.experiment.figures(ran.results)
-    assert [path.suffix for path in written[0]] == [".csv"] + [".png", ".svg"] * (1 + len(further))
+    page = [".md"] if ran.experiment.page(ran.results) else []
+    assert [path.suffix for path in written[0]] == [
+        ".csv", *[".png", ".svg"] * (1 + len(further)), *page
+    ]  # fmt: skip
     for one, two in zip(*written, strict=True):
         assert one.read_bytes() == two.read_bytes(), one
     assert written[0][1].read_bytes().startswith(b"\x89PNG")
@@ -213,14 +228,29 @@ def test_the_figure_is_saved_without_warnings_and_always_the_same(ran: Ran, tmp_
     assert "<dc:date>" not in svg
 
 
-def test_every_algorithm_is_in_the_legend(ran: Ran) -> None:
-    if ran.experiment.name == "compression":  # its algorithms are rows
-        first = ran.experiment.figure(ran.results).axes[0]
-        assert [text.get_text() for text in first.get_yticklabels()] == list(compression.CODECS)
+def test_a_page_names_every_algorithm_guest_and_link(ran: Ran) -> None:
+    page = ran.experiment.page(ran.results)
+    if not page:
         return
-    (legend,) = ran.experiment.figure(ran.results).legends
-    shown = [text.get_text() for text in legend.get_texts()]
-    assert shown == [look_of(name).label for name in ordered(ran.results["algorithm"].unique())]
+    assert page.startswith("# ")
+    for algorithm in ran.results["algorithm"].unique():
+        assert f"### {look_of(algorithm).label} (`{algorithm}`)" in page
+    for name in {*ran.results["label"], *ran.results["link"]}:
+        assert f"\n| {name} |" in page
+    assert not [line for line in page.splitlines() if line.startswith("|") and "nan" in line]
+
+
+def test_every_algorithm_is_in_the_legend(ran: Ran) -> None:
+    expected = [look_of(name).label for name in ordered(ran.results["algorithm"].unique())]
+    if ran.experiment.name == "compression":
+        expected = list(compression.CODECS)
+    figure = ran.experiment.figure(ran.results)
+    if figure.legends:
+        (legend,) = figure.legends
+        shown = legend.get_texts()
+    else:  # its algorithms are rows
+        shown = figure.axes[0].get_yticklabels()
+    assert [text.get_text() for text in shown] == expected
 
 
 def test_the_figure_shows_every_measurement_of_every_guest(ran: Ran) -> None:
@@ -233,6 +263,8 @@ def test_the_figure_shows_every_measurement_of_every_guest(ran: Ran) -> None:
         return
     if ran.experiment.name == "distance":  # one guest: its paths are the rows, its rates panels
         scenarios = 4 * ran.results["link.rtt"].nunique()
+    elif ran.experiment.name == "algorithms_overview":  # means over the links
+        scenarios = ran.results["label"].nunique()
     else:
         scenarios = len(ran.results.groupby(["label", "link"]))
     assert marks == scenarios * algorithms * panels
@@ -382,3 +414,4 @@ def test_an_experiment_in_a_file_is_named_by_it(tmp_path: Path) -> None:
     experiment = load(str(path))
     assert (experiment.name, experiment.question) == ("mine", "First question?")
     assert experiment.tables(pd.DataFrame()) == {}
+    assert experiment.page(pd.DataFrame()) == ""

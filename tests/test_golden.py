@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import compression, distance, gigabit
+from experiments import algorithms_overview, compression, distance, gigabit
 from migsim import Task, run
 from migsim.experiment import Plan
 
@@ -17,7 +17,9 @@ CHANGED = "raise MODEL_VERSION and rebuild paper/results, as CONTRIBUTING says"
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, pd.DataFrame]:
-    files = ("gigabit.csv", "distance.csv.gz", "compression.csv.gz")
+    files = (
+        "gigabit.csv", "distance.csv.gz", "compression.csv.gz", "algorithms_overview.csv.gz",
+    )  # fmt: skip
     return {name: pd.read_csv(COMMITTED / name, keep_default_na=False) for name in files}
 
 
@@ -48,6 +50,25 @@ def test_a_committed_row_of_a_codec_is_reproduced(
     task: Task, committed: dict[str, pd.DataFrame]
 ) -> None:
     _compare(task, committed["compression.csv.gz"])
+
+
+@pytest.mark.parametrize(
+    "task",
+    algorithms_overview.tasks(Plan(seeds=1))[::53],
+    ids=lambda task: f"{task.algorithm}, {task.label}, {task.link}",
+)
+def test_a_committed_row_of_the_overview_is_reproduced(
+    task: Task, committed: dict[str, pd.DataFrame]
+) -> None:
+    _compare(task, committed["algorithms_overview.csv.gz"])
+
+
+def test_the_committed_page_is_what_the_committed_results_give(
+    committed: dict[str, pd.DataFrame],
+) -> None:
+    page = algorithms_overview.page(committed["algorithms_overview.csv.gz"])
+    kept = (COMMITTED / "algorithms_overview.md").read_text()
+    assert page == kept, CHANGED
 
 
 def _compare(task: Task, rows: pd.DataFrame) -> None:

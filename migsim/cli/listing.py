@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migsim.errors import InputError, did_you_mean
-from migsim.parameters import Parameter
-from migsim.units import format_rate, format_seconds, format_size
+from migsim.parameters import Parameter, shown_default
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,18 +64,18 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
             (
                 name,
                 _sentence(inspect.cleandoc(make.__doc__ or "").split("\n\n")[0]),
-                " ".join(_show(each) for each in read_parameters(make, skip=0)),
+                " ".join(shown_default(each) for each in read_parameters(make, skip=0)),
             )
             for name, make in CODECS.items()
         ]
     if kind == "machine":
-        shown = " ".join(_show(p) for p in read_parameters(VirtualMachine, skip=0))
+        shown = " ".join(shown_default(p) for p in read_parameters(VirtualMachine, skip=0))
         return [("-v", "What the virtual machine and its hypervisor are like", shown)]
     singular = {"algorithms": "algorithm", "workloads": "workload", "links": "link"}[kind]
     entries = []
     for name in names(singular):  # type: ignore[arg-type]
         plugin = find(singular, name)  # type: ignore[arg-type]
-        shown = " ".join(_show(each) for each in plugin.parameters if _differs(kind, each))
+        shown = " ".join(shown_default(each) for each in plugin.parameters if _differs(kind, each))
         entries.append((name, _sentence(plugin.summary), shown))
     return entries
 
@@ -110,27 +109,5 @@ def _explain(console: Console, described: type) -> None:
     table.add_column(max_width=80)
     for parameter in read_parameters(described, skip=0):
         text = " ".join(texts[parameter.name].split()).replace("``", "'")
-        table.add_row(_show(parameter), text)
+        table.add_row(shown_default(parameter), text)
     print_whole(console, table)
-
-
-def _show(parameter: Parameter) -> str:
-    """Return ``name=default`` in the unit that a person would write."""
-    value = parameter.default
-    if parameter.required:
-        return f"{parameter.name}=..."
-    if value is None:
-        defaults = {
-            "working_set": "25%", "device_state": "256KiB+9.5kB/vCPU",
-            "queue": "local|1bdp", "send_buffer": "up to 4MiB", "cache": "all pages",
-        }  # fmt: skip
-        return f"{parameter.name}={defaults.get(parameter.name, 'none')}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if parameter.dimension in {"size", "memory share"}:
-            whole = f"{value}B" if value % 1024 else format_size(value)
-            return f"{parameter.name}={whole.replace(' ', '')}"
-        printers = {"time": format_seconds, "byte rate": format_rate}
-        if parameter.dimension in printers:
-            return f"{parameter.name}={printers[parameter.dimension](value).replace(' ', '')}"
-        return f"{parameter.name}={value:g}"
-    return f"{parameter.name}={value}"

@@ -131,7 +131,7 @@ def _collect(
 def _write(
     experiment: Experiment, results: pd.DataFrame, usable: pd.DataFrame, folder: Path
 ) -> list[Path]:
-    """Write all results as CSV in task order, and the figures of the usable ones as PNG and SVG."""
+    """Write all results as CSV in task order; of the usable ones a page, figures as PNG and SVG."""
     import matplotlib as mpl
 
     # No dates and no random ids in the files: the same results give the same bytes.
@@ -146,6 +146,9 @@ def _write(
             figure.savefig(png, dpi=160, metadata={"Software": None})
             figure.savefig(svg, metadata={"Date": None})
             paths += [png, svg]
+        if page := experiment.page(usable):
+            paths.append(folder / f"{experiment.name}.md")
+            paths[-1].write_text(page)
     except OSError as error:
         raise InputError(f"{folder}: cannot write the figure there: {error}") from None
     return paths
