@@ -161,9 +161,9 @@ class Store:
 
 
 # A row that was read again has its names sorted, and texts for infinities, which JSON has not;
-# a table shows it like a fresh one.
+# a table shows it like a fresh one. What is None is a gap, so that types do not depend on others.
 _PLACES = {item.name: place for place, item in enumerate(dataclasses.fields(Result))}
-_INFINITIES: dict[Any, float] = {"inf": math.inf, "-inf": -math.inf}
+_SHOWN: dict[Any, float] = {"inf": math.inf, "-inf": -math.inf, None: math.nan}
 
 
 def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFrame:
@@ -186,7 +186,7 @@ def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFr
             else:
                 record[name] = value
         record |= sorted(row.result.items(), key=lambda item: _PLACES.get(item[0], len(_PLACES)))
-        records.append({name: _INFINITIES.get(item, item) for name, item in record.items()})
+        records.append({name: _SHOWN.get(item, item) for name, item in record.items()})
     table = pd.DataFrame.from_records(records)
     if labels is not None:
         table.insert(0, "label", list(labels))

@@ -26,7 +26,7 @@ LAYERS = [
     ["looks"],
     ["migration"],
     ["simulate", "store"],
-    ["collect", "experiment"],
+    ["collect", "experiment", "results"],
     ["__init__"],
     ["validate", "predict"],
     ["cli"],
