@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from migsim.errors import InputError
 from migsim.registry import load_experiment
 from migsim.result import Result
+from migsim.sweep import Guests
 from migsim.task import Task
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ __all__ = [
     "Plan",
     "all_complete",
     "completed_only",
-    "every_combination",
     "load",
     "with_lost_time",
 ]
@@ -99,41 +99,6 @@ class Experiment:
 def _none(results: pd.DataFrame) -> dict[str, Any]:
     """Stand for the parts that an experiment does not have."""
     return {}
-
-
-Guests = Mapping[str, tuple[str, Mapping[str, object]]]
-"""What guests are called in figures: label -> (workload, its parameters)."""
-
-
-def every_combination(
-    plan: Plan,
-    *,
-    algorithms: Sequence[str],
-    guests: Guests,
-    links: Sequence[str],
-    quick: Sequence[str],
-    memory: str = "1GiB",
-) -> list[Task]:
-    """Return each algorithm, and each of the user's, on each guest over each link with each seed.
-
-    A quick plan has only the guests whose labels are in ``quick``.
-    """
-    return [
-        Task(
-            algorithm=algorithm,
-            workload=workload,
-            workload_args=arguments,
-            link=link,
-            memory=memory,
-            seed=seed,
-            label=label,
-        )
-        for label, (workload, arguments) in guests.items()
-        if label in quick or not plan.quick
-        for link in links
-        for seed in range(plan.seeds)
-        for algorithm in (*algorithms, *plan.algorithms)
-    ]
 
 
 def all_complete(results: pd.DataFrame) -> Claim:

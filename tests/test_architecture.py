@@ -25,7 +25,7 @@ LAYERS = [
     ["ledger"],
     ["looks"],
     ["migration"],
-    ["simulate", "store"],
+    ["simulate", "store", "sweep"],
     ["collect", "experiment", "results"],
     ["__init__"],
     ["validate", "predict"],
