@@ -12,7 +12,7 @@ from helpers import ROOT
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
+    ["_types", "_jit", "errors", "clock", "meter", "result", "stats", "digests"],
     ["_kernels", "units", "pages", "timeline", "codec_costs"],
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
