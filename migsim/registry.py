@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import marshal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 Kind = Literal["algorithm", "workload", "link", "experiment"]
+
+_loading = threading.RLock()
+"""Held while a file is loaded: a worker of a cluster may have several threads."""
 
 # Positional parameters before the keyword ones: (migration), (vm, seed).
 _POSITIONAL = {"algorithm": 1, "workload": 2}
@@ -154,6 +158,11 @@ def _load_file(path: Path, module_name: str) -> ModuleType:
 
     In a notebook a file is edited and run again; the key names the new source, so that must run.
     """
+    with _loading:
+        return _load_once(path, module_name)
+
+
+def _load_once(path: Path, module_name: str) -> ModuleType:
     loaded = sys.modules.get(module_name)
     if loaded is not None:
         digest = digest_of_file(path)

@@ -26,7 +26,7 @@ from migsim.parameters import Context, Parameter, Scalar, convert_all, read_para
 from migsim.registry import Plugin, digest_of, find
 from migsim.workload import Workload
 
-__all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "with_content"]
+__all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "canonical_json", "key_of", "with_content"]
 
 MODEL_VERSION = 4
 """Raised whenever results change on purpose: rows of another version are never reused."""
@@ -177,7 +177,12 @@ class ResolvedTask:
     @property
     def key(self) -> str:
         """The SHA-256 of `text`."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return key_of(self.describe())
+
+
+def key_of(described: Mapping[str, Any]) -> str:
+    """Return the key of what `ResolvedTask.describe` returned."""
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
 
 
 def _flat(value: VirtualMachine | ContentRule) -> dict[str, Scalar]:

@@ -12,7 +12,7 @@ from helpers import ROOT
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "stats", "digests"],
+    ["_types", "_jit", "errors", "clock", "meter", "result", "stats", "digests", "interrupts"],
     ["_kernels", "units", "pages", "timeline", "codec_costs"],
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
@@ -25,8 +25,10 @@ LAYERS = [
     ["ledger"],
     ["looks"],
     ["migration"],
-    ["simulate", "store", "sweep"],
-    ["collect", "experiment", "results"],
+    ["simulate", "store", "sweep", "time_left"],
+    ["jobs"],
+    ["workers", "cluster"],
+    ["collect", "experiment", "results", "adaptive"],
     ["__init__"],
     ["validate", "predict"],
     ["cli"],
