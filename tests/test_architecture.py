@@ -29,6 +29,7 @@ LAYERS = [
     ["jobs"],
     ["workers", "cluster"],
     ["collect", "experiment", "results", "adaptive"],
+    ["housekeeping", "results_query"],
     ["__init__"],
     ["validate", "predict"],
     ["cli"],
