@@ -33,10 +33,8 @@ ALGORITHMS = ("stop_and_copy", "precopy", "delta", "vmotion", "hybrid", "postcop
 def migrations(count: int) -> list[Task]:
     """Return guests of 64 MiB that write 50 MB/s, under all algorithms."""
     seeds = range(-(-count // len(ALGORITHMS)))
-    grid = axis("seed", seeds) * axis("algorithm", ALGORITHMS)
-    return grid.tasks(
-        workload="hotcold", workload_args={"rate": "50MB/s"}, memory="64MiB"
-    )[:count]  # fmt: skip
+    grid = axis("seed", seeds) * axis("workload.rate", ["50MB/s"]) * axis("algorithm", ALGORITHMS)
+    return grid.tasks(workload="hotcold", memory="64MiB")[:count]
 
 
 @contextmanager
