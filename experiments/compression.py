@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from migsim.experiment import Claim, Guests, Plan, all_complete
+from migsim.experiment import Claim, Plan, all_complete
 from migsim.plotting import Panel, heat_panels, look_of
+from migsim.sweep import Guests, axis, guest_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,21 +83,14 @@ QUICK = ("Redis", "C++ compiler", ENCRYPTED)
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every codec on every guest of 1 GiB over every link."""
-    from migsim import Task
-
     others = [Codec(name, {}) for name in plan.algorithms]
-    return [
-        Task(
-            algorithm=codec.algorithm, algorithm_args=codec.args,
-            workload=workload, workload_args=arguments,
-            link=link, memory="1GiB", seed=seed, label=label,
-        )
-        for label, (workload, arguments) in GUESTS.items()
-        if label in QUICK or not plan.quick
-        for link in LINKS
-        for seed in range(plan.seeds)
-        for codec in (*CODECS.values(), *others)
-    ]  # fmt: skip
+    codecs = [
+        {"algorithm": name} | {f"algorithm.{key}": value for key, value in args.items()}
+        for name, args, _ in (*CODECS.values(), *others)
+    ]
+    guests = {label: GUESTS[label] for label in GUESTS if label in QUICK or not plan.quick}
+    grid = guest_axis(guests) * axis("link", LINKS) * axis("seed", range(plan.seeds))
+    return (grid * axis("codec", codecs)).tasks(memory="1GiB")
 
 
 # ---- what the results come to --------------------------------------------------------------------

@@ -8,11 +8,12 @@ whose demanded pages have no connection of their own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from migsim.experiment import Claim, Plan, all_complete, with_lost_time
 from migsim.plotting import Panel, line_panels, look_of
 from migsim.stats import paired_difference
+from migsim.sweep import Guests, axis, guest_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +28,12 @@ ROUND_TRIPS_MS = (0.1, 1, 10, 30, 60, 100, 150)
 RATES = ("1Gbit/s", "10Gbit/s")
 LOSS = 1e-4
 STREAMS = (1, 8)
-GUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+GUESTS: Guests = {
     "Redis (recorded)": ("trace", {"file": "redis"}),
     "hot and cold": ("hotcold", {"working_set": "512MiB", "rate": "50MB/s"}),
 }
 DIRTY_RATES = ("1MB/s", "3MB/s", "10MB/s", "30MB/s", "100MB/s", "300MB/s")
-LARGE_BUFFERS = {"send_buffer": "64MiB", "receive_buffer": "64MiB"}
+LARGE_BUFFERS = {"link.send_buffer": "64MiB", "link.receive_buffer": "64MiB"}
 
 CONVERGED_SECONDS = 1.0
 """A downtime that most operators put up with."""
@@ -40,59 +41,32 @@ CONVERGED_SECONDS = 1.0
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every algorithm over every path, and the three smaller sweeps beside that."""
-    quick = plan.quick
-    trips = (0.1, 10, 100) if quick else ROUND_TRIPS_MS
-    guests = dict(list(GUESTS.items())[:1]) if quick else GUESTS
-    listed: list[Task] = []
-    for seed in range(plan.seeds):
-        for rtt in trips:
-            for rate in RATES:
-                base = {"rate": rate, "rtt": f"{rtt}ms"}
-                listed += [
-                    _task(algorithm, label, *guest, base | path, seed)
-                    for label, guest in guests.items()
-                    for path in _paths()
-                    for algorithm in (*ALGORITHMS, *plan.algorithms)
-                ]
-                listed += [
-                    _task(algorithm, f"{label}, 64 MiB buffers", *guest, base | LARGE_BUFFERS, seed)
-                    for label, guest in guests.items()
-                    for algorithm in ("stop_and_copy", "precopy")
-                ]
-                listed += [
-                    _task("postcopy", f"{label}, one connection", *guest, base, seed, preempt=False)
-                    for label, guest in guests.items()
-                ]
-            listed += [
-                _task(algorithm, f"dirties {dirty}", "uniform",
-                      {"working_set": "512MiB", "rate": dirty},
-                      {"rate": RATES[0], "rtt": f"{rtt}ms"}, seed)
-                for dirty in DIRTY_RATES[::2 if quick else 1]
-                for algorithm in ALGORITHMS
-            ]  # fmt: skip
-    return listed
-
-
-def _paths() -> list[dict[str, Any]]:
-    return [{"streams": streams, "loss": loss} for loss in (0, LOSS) for streams in STREAMS]
-
-
-def _task(
-    algorithm: str,
-    label: str,
-    workload: str,
-    workload_args: dict[str, Any],
-    link_args: dict[str, Any],
-    seed: int,
-    **algorithm_args: Any,
-) -> Task:
-    from migsim import Task
-
-    return Task(
-        algorithm=algorithm, algorithm_args=algorithm_args,
-        workload=workload, workload_args=workload_args,
-        link="custom", link_args=link_args, memory="1GiB", seed=seed, label=label,
-    )  # fmt: skip
+    guests = dict(list(GUESTS.items())[:1]) if plan.quick else GUESTS
+    paths = axis("link.loss", (0, LOSS)) * axis("link.streams", STREAMS)
+    algorithms = axis("algorithm", (*ALGORITHMS, *plan.algorithms))
+    every_path = axis("link.rate", RATES) * (
+        guest_axis(guests) * paths * algorithms
+        + guest_axis(guests, "{}, 64 MiB buffers")
+        * axis("buffers", [LARGE_BUFFERS])
+        * axis("algorithm", ("stop_and_copy", "precopy"))
+        + guest_axis(guests, "{}, one connection")
+        * axis("postcopy", [{"algorithm": "postcopy", "algorithm.preempt": False}])
+    )
+    rising_rates = (
+        axis("link.rate", RATES[:1])
+        * guest_axis(
+            {
+                f"dirties {rate}": ("uniform", {"working_set": "512MiB", "rate": rate})
+                for rate in DIRTY_RATES[:: 2 if plan.quick else 1]
+            }
+        )
+        * axis("algorithm", ALGORITHMS)
+    )
+    trips = axis(
+        "link.rtt", [f"{rtt}ms" for rtt in ((0.1, 10, 100) if plan.quick else ROUND_TRIPS_MS)]
+    )
+    grid = axis("seed", range(plan.seeds)) * trips * (every_path + rising_rates)
+    return grid.tasks(link="custom", memory="1GiB")
 
 
 # ---- parts of the sweep -----------------------------------------------------------------------

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migsim.experiment import (
-    Claim,
-    Guests,
-    Plan,
-    all_complete,
-    every_combination,
-    with_lost_time,
-)
+from migsim.experiment import Claim, Plan, all_complete, with_lost_time
 from migsim.plotting import Panel, dot_panels, matrix
+from migsim.sweep import Guests, axis, guest_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +40,10 @@ QUICK = ("Redis (recorded)", "C++ compiler (recorded)", "hot and cold", "sweep a
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every algorithm on every guest of 1 GiB."""
-    return every_combination(plan, algorithms=ALGORITHMS, guests=GUESTS, links=(LINK,), quick=QUICK)
+    guests = {label: GUESTS[label] for label in GUESTS if label in QUICK or not plan.quick}
+    algorithms = axis("algorithm", (*ALGORITHMS, *plan.algorithms))
+    grid = guest_axis(guests) * axis("seed", range(plan.seeds)) * algorithms
+    return grid.tasks(link=LINK, memory="1GiB")
 
 
 def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from migsim.digests import digest_of_file
 from migsim.errors import InputError
 
 __all__ = ["COLUMNS", "CodecCost", "costs_path", "digest_of_costs", "read_costs"]
@@ -63,7 +63,7 @@ def read_costs(name: str) -> dict[str, CodecCost]:
 def digest_of_costs(name: str) -> str:
     """Return the digest of a file of costs, on which results depend. Raises `InputError`."""
     read_costs(name)
-    return hashlib.sha256(costs_path(name).read_bytes()).hexdigest()
+    return digest_of_file(costs_path(name))
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from migsim.errors import InputError
 from migsim.registry import load_experiment
 from migsim.result import Result
+from migsim.sweep import Guests
 from migsim.task import Task
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ __all__ = [
     "all_complete",
     "completed_only",
     "drawn",
-    "every_combination",
     "load",
+    "tasks_of",
     "with_lost_time",
 ]
 
@@ -104,41 +105,6 @@ def _none(results: pd.DataFrame) -> dict[str, Any]:
     return {}
 
 
-Guests = Mapping[str, tuple[str, Mapping[str, object]]]
-"""What guests are called in figures: label -> (workload, its parameters)."""
-
-
-def every_combination(
-    plan: Plan,
-    *,
-    algorithms: Sequence[str],
-    guests: Guests,
-    links: Sequence[str],
-    quick: Sequence[str],
-    memory: str = "1GiB",
-) -> list[Task]:
-    """Return each algorithm, and each of the user's, on each guest over each link with each seed.
-
-    A quick plan has only the guests whose labels are in ``quick``.
-    """
-    return [
-        Task(
-            algorithm=algorithm,
-            workload=workload,
-            workload_args=arguments,
-            link=link,
-            memory=memory,
-            seed=seed,
-            label=label,
-        )
-        for label, (workload, arguments) in guests.items()
-        if label in quick or not plan.quick
-        for link in links
-        for seed in range(plan.seeds)
-        for algorithm in (*algorithms, *plan.algorithms)
-    ]
-
-
 def all_complete(results: pd.DataFrame) -> Claim:
     """Return the claim that every sweep has to make before any other."""
     return Claim(
@@ -168,9 +134,24 @@ def completed_only(results: pd.DataFrame) -> pd.DataFrame:
     return blanked
 
 
-def drawn(experiment: Experiment, results: pd.DataFrame) -> dict[str, Figure]:
-    """Return all figures of an experiment by the names of their files."""
-    usable = completed_only(results)
+def tasks_of(experiment: Experiment, plan: Plan) -> list[Task]:
+    """Return the tasks of an experiment. Raises `InputError` where they are none."""
+    tasks = list(experiment.tasks(plan))
+    if not tasks:
+        raise InputError(f"experiment '{experiment.name}': tasks() returned no tasks")
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise InputError(
+                f"experiment '{experiment.name}': tasks() returned {task!r}, not a Task"
+            )
+    return tasks
+
+
+def drawn(experiment: Experiment, usable: pd.DataFrame) -> dict[str, Figure]:
+    """Return all figures of an experiment by the names of their files.
+
+    ``usable`` are its results as `completed_only` returns them.
+    """
     further = experiment.figures(usable).items()
     return {
         experiment.name: experiment.figure(usable),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import types
@@ -107,6 +108,7 @@ def _describe(name: str, hint: Any, default: Any) -> Parameter:
     return Parameter(name, hint, default, dimension, choices, optional, names_files)
 
 
+@functools.lru_cache(maxsize=1024)
 def read_parameters(function: Callable[..., Any], *, skip: int) -> tuple[Parameter, ...]:
     """Return the parameters of ``function`` behind the first ``skip`` ones.
 

@@ -13,12 +13,14 @@ import importlib.util
 import inspect
 import marshal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from migsim.digests import digest_of_file
 from migsim.errors import InputError, did_you_mean
 from migsim.network.link import PRESETS, Link
 from migsim.parameters import Parameter, read_parameters
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 Kind = Literal["algorithm", "workload", "link", "experiment"]
+
+_loading = threading.RLock()
+"""Held while a file is loaded: a worker of a cluster may have several threads."""
 
 # Positional parameters before the keyword ones: (migration), (vm, seed).
 _POSITIONAL = {"algorithm": 1, "workload": 2}
@@ -62,6 +67,7 @@ class Plugin:
     digest: str
 
 
+@functools.cache
 def _folder(kind: Kind) -> tuple[Path, str]:
     """Return the folder of a kind of plug-in and the package name under which it is imported."""
     package = Path(__file__).resolve().parent
@@ -113,9 +119,10 @@ def find(kind: Kind, name: str | Callable[..., Any]) -> Plugin:
     if ":" not in name:
         if name.endswith(".py"):
             raise InputError(f"{kind} '{name}': expected {name}:FUNCTION")
-        if name not in names(kind):
-            raise InputError(f"unknown {kind} '{name}', {did_you_mean(name, names(kind))}")
         folder, package = _folder(kind)
+        listed = name.isidentifier() and not name.startswith("_")
+        if not listed or not (folder / f"{name}.py").is_file():
+            raise InputError(f"unknown {kind} '{name}', {did_you_mean(name, names(kind))}")
         return _plugin(kind, name, _load_file(folder / f"{name}.py", f"{package}.{name}"), name)
     place, _, function = name.rpartition(":")
     module = _load(kind, place)
@@ -151,16 +158,22 @@ def _load_file(path: Path, module_name: str) -> ModuleType:
 
     In a notebook a file is edited and run again; the key names the new source, so that must run.
     """
-    source = path.read_bytes()
-    digest = hashlib.sha256(source).hexdigest()
+    with _loading:
+        return _load_once(path, module_name)
+
+
+def _load_once(path: Path, module_name: str) -> ModuleType:
     loaded = sys.modules.get(module_name)
-    if loaded is not None and getattr(loaded, "_migsim_digest", digest) == digest:
-        return loaded
+    if loaded is not None:
+        digest = digest_of_file(path)
+        if getattr(loaded, "_migsim_digest", digest) == digest:
+            return loaded
+    source = path.read_bytes()
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None:
         raise InputError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    module._migsim_digest = digest  # type: ignore[attr-defined]
+    module._migsim_digest = hashlib.sha256(source).hexdigest()  # type: ignore[attr-defined]
     sys.modules[module_name] = module
     try:
         # Not by the loader: it may run what it compiled before the file was changed, as it tells
@@ -192,8 +205,7 @@ def _plugin(kind: Kind, name: str, module: ModuleType, function: str) -> Plugin:
     source = getattr(module, "__file__", None)  # built-in modules lack it
     if not source:
         raise InputError(f"{kind} '{name}': module {module.__name__} has no source file")
-    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    return from_function(kind, name, call, digest)
+    return from_function(kind, name, call, digest_of_file(Path(source)))
 
 
 def _from_object(kind: Kind, call: Callable[..., Any]) -> Plugin:
@@ -220,7 +232,7 @@ def digest_of(plugin: Plugin, values: Mapping[str, Any]) -> str:
     """
     digest = hashlib.sha256(plugin.digest.encode())
     for path in files_named(plugin, values):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(digest_of_file(path)))
     return digest.hexdigest()
 
 

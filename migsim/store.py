@@ -1,4 +1,4 @@
-"""Results on disk: one JSON object a line, appended and never changed.
+"""Results on disk: one JSON object a line, appended while a sweep runs, sorted when it is done.
 
 Resuming is skipping the keys that are there; merging two files is concatenating them. A crash in
 the middle of a write loses that line at most. Two different results under one key are an error,
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from migsim.errors import InputError
 from migsim.result import Result
@@ -100,14 +100,11 @@ class Store:
         self.path = folder / "rows.jsonl"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab")
+            self._file = _locked(self.path)
+        except BlockingIOError:
+            raise InputError(f"{self.path}: another migsim is writing to it") from None
         except OSError as error:
             raise InputError(f"{folder}: cannot keep results there: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise InputError(f"{self.path}: another migsim is writing to it") from None
         try:
             self.rows = read_rows([self.path])
             self._drop_torn_line()
@@ -124,25 +121,46 @@ class Store:
         with self.path.open("rb") as file:
             yield from (line for line in file if line.endswith(b"\n"))
 
-    def add(self, row: Row) -> None:
-        """Append a row and make sure that it is on disk.
+    def add(self, *rows: Row) -> None:
+        """Append rows and make sure that they are on disk: all at once, as the disk is slow.
 
         Raises `InputError` on a conflict, and where the disk takes no more; that closes the store.
         """
-        known = self.rows.setdefault(row.key, row)
-        if known is not row:
-            if known.text != row.text:
+        fresh: dict[str, Row] = {}
+        for row in rows:
+            known = self.rows.get(row.key) or fresh.setdefault(row.key, row)
+            if known is not row and known.text != row.text:
                 raise InputError(f"{self.path}: task {row.key[:12]} gave two different results")
+        if not fresh:
             return
         try:
-            self._file.write(row.text.encode() + b"\n")
+            self._file.write(b"".join(row.text.encode() + b"\n" for row in fresh.values()))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            del self.rows[row.key]
             with contextlib.suppress(OSError):
                 self._file.close()  # what could not be written is not tried again
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
+        self.rows.update(fresh)
+
+    def keep(self, rows: Iterable[Row]) -> None:
+        """Hold exactly ``rows``, sorted by key: a file that tells nothing but its set of rows.
+
+        A file that is so already is left alone. The new one replaces it in one step, so a crash
+        leaves the one or the other. Raises `InputError` where it cannot be written.
+        """
+        kept = {row.key: row for row in sorted(rows, key=lambda row: row.key)}
+        content = b"".join(row.text.encode() + b"\n" for row in kept.values())
+        if content != self.path.read_bytes():
+            try:
+                self._file = _replaced(self.path, content, self._file)
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
+        self.rows = kept
+
+    def tidy(self) -> None:
+        """Bring the file into its one order, that of the keys, as `keep` does."""
+        self.keep(self.rows.values())
 
     def close(self) -> None:
         """Close the file and let others write."""
@@ -158,6 +176,51 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _locked(path: Path) -> BinaryIO:
+    """Return the file of that name, open for appending and locked. Raises OSError.
+
+    Another process may put a new file in its place between opening and locking; then what is
+    locked has no name any more, and what is written there would be lost.
+    """
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _replaced(path: Path, content: bytes, old: BinaryIO) -> BinaryIO:
+    """Put a file with ``content`` in place of ``path``, and return it, locked before it shows.
+
+    ``old``, whose lock kept others out till then, is closed.
+    """
+    fresh = path.with_name(f".{path.name}.new")  # one name: what a crash leaves is written over
+    file = fresh.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        file.close()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name is on disk as well
+    finally:
+        os.close(folder)
+    old.close()
+    return file
 
 
 # A row that was read again has its names sorted, and texts for infinities, which JSON has not;

@@ -26,7 +26,7 @@ from migsim.parameters import Context, Parameter, Scalar, convert_all, read_para
 from migsim.registry import Plugin, digest_of, find
 from migsim.workload import Workload
 
-__all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "with_content"]
+__all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "canonical_json", "key_of", "with_content"]
 
 MODEL_VERSION = 5
 """Raised whenever results change on purpose: rows of another version are never reused."""
@@ -158,11 +158,11 @@ class ResolvedTask:
             "workload": self.workload.name,
             "workload_args": self.workload_args,
             "workload_digest": digest_of(self.workload, self.workload_args),
-            "content": dataclasses.asdict(self.content),
+            "content": _flat(self.content),
             "link": self.link_name,
             "link_args": self.link_args,
             "link_digest": digest_of(find("link", self.link_name), self.link_args),
-            "vm": dataclasses.asdict(self.vm),
+            "vm": _flat(self.vm),
             "codec_costs_digest": digest_of_costs(self.vm.codec_costs),
             "seed": self.seed,
             "limit_seconds": self.limits.seconds,
@@ -177,7 +177,17 @@ class ResolvedTask:
     @property
     def key(self) -> str:
         """The SHA-256 of `text`."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return key_of(self.describe())
+
+
+def key_of(described: Mapping[str, Any]) -> str:
+    """Return the key of what `ResolvedTask.describe` returned."""
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
+
+
+def _flat(value: VirtualMachine | ContentRule) -> dict[str, Scalar]:
+    """Return the fields of a flat dataclass; `dataclasses.asdict` would copy each."""
+    return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
 
 
 def with_content(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -193,7 +203,14 @@ def canonical_json(value: Any) -> str:
     >>> canonical_json({"b": 1.0, "a": [float("inf"), None]})
     '{"a":["inf",null],"b":1.0}'
     """
-    return json.dumps(_finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        return _json(value)
+    except (TypeError, ValueError):  # infinities are rare, and looking for them takes long
+        return _json(_finite(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

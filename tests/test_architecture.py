@@ -12,7 +12,7 @@ from helpers import ROOT
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
+    ["_types", "_jit", "errors", "clock", "meter", "result", "stats", "digests", "interrupts"],
     ["_kernels", "units", "pages", "timeline", "codec_costs"],
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
@@ -25,8 +25,11 @@ LAYERS = [
     ["ledger"],
     ["looks"],
     ["migration"],
-    ["simulate", "store"],
-    ["collect", "experiment", "results"],
+    ["simulate", "store", "sweep", "time_left"],
+    ["jobs"],
+    ["workers", "cluster"],
+    ["collect", "experiment", "results", "adaptive"],
+    ["housekeeping", "results_query"],
     ["__init__"],
     ["validate", "predict"],
     ["paper"],

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
 import resource
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -171,6 +176,148 @@ def test_a_disk_that_takes_half_a_row_is_told_in_a_sentence(tmp_path: Path) -> N
         assert list(store.rows) == ["a" * 8]
     assert len(path.read_bytes()) == len(whole) + 20
     assert len(fill(tmp_path, "b").read_text().splitlines()) == 2
+
+
+@given(st.permutations("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=6))
+def test_a_tidied_file_tells_nothing_but_its_set_of_rows(
+    tmp_path_factory: pytest.TempPathFactory, order: list[str], batches: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("tidy")
+    with Store(folder) as store:
+        store.add(*map(row, order[: len(batches)]))
+        store.add(*map(row, batches))
+        store.tidy()
+        store.add(*map(row, order))  # the file goes on to be appended to
+        assert store.path.read_bytes().count(b"\n") == 6
+        store.tidy()
+    text = "".join(f"{row(name).text}\n" for name in "abcdef")
+    assert store.path.read_text() == text
+    assert [path.name for path in folder.iterdir()] == ["rows.jsonl"]
+    before = store.path.stat()
+    with Store(folder) as store:
+        assert list(store.rows) == [name * 8 for name in "abcdef"]
+        store.tidy()
+    after = store.path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_rows_added_at_once_are_all_or_none(tmp_path: Path) -> None:
+    path = fill(tmp_path, "a")
+    before = path.read_bytes()
+    with Store(tmp_path) as store, pytest.raises(InputError, match="two different results"):
+        store.add(row("b"), row("a", pages_sent=8))
+    assert path.read_bytes() == before
+    with Store(tmp_path) as store, pytest.raises(InputError, match="two different results"):
+        store.add(row("b"), row("b", pages_sent=8))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_crash_while_tidying_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = fill(tmp_path, "c", "b", "a")
+    before = path.read_bytes()
+
+    class Crash(BaseException):
+        pass
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    with Store(tmp_path) as store, monkeypatch.context() as patch:
+        patch.setattr(os if call == "fsync" else Path, call, crash)
+        with pytest.raises(Crash):
+            store.tidy()
+    assert path.read_bytes() == before
+    with Store(tmp_path) as store:
+        store.tidy()
+    assert path.read_bytes().splitlines() == sorted(before.splitlines())
+
+
+def test_what_a_crash_left_beside_the_file_is_no_obstacle(tmp_path: Path) -> None:
+    path = fill(tmp_path, "b", "a")
+    (tmp_path / ".rows.jsonl.new").write_text("half of a fi")
+    with Store(tmp_path) as store:
+        store.tidy()
+    assert path.read_text() == f"{row('a').text}\n{row('b').text}\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_full_disk_while_tidying_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    path = fill(tmp_path, "b", "a")
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store(tmp_path) as store:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 20, limits[1]))
+            with pytest.raises(InputError, match=r"rows\.jsonl: cannot be written: File too large"):
+                store.tidy()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_the_lock_goes_with_the_name_when_the_file_is_replaced(tmp_path: Path) -> None:
+    path = fill(tmp_path, "b", "a")
+    with Store(tmp_path) as store:
+        store.tidy()
+        with pytest.raises(InputError, match="another migsim is writing"):
+            Store(tmp_path)
+        store.add(row("c"))
+        assert len(read_rows([path])) == 3
+
+
+def test_a_file_that_is_replaced_between_opening_and_locking_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fill(tmp_path, "b", "a")
+    flock, turns = fcntl.flock, []
+
+    def late(file: object, how: int) -> None:
+        if not turns:
+            turns.append(1)
+            monkeypatch.setattr(fcntl, "flock", flock)
+            with Store(tmp_path) as other:  # is done, and puts a new file in place
+                other.tidy()
+                other.add(row("c"))
+            monkeypatch.setattr(fcntl, "flock", late)
+        flock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with Store(tmp_path) as store:
+        assert len(store.rows) == 3
+        store.add(row("d"))
+    assert list(read_rows([path])) == [name * 8 for name in "abcd"]
+
+
+def test_many_that_open_and_tidy_at_once_lose_no_row(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from migsim.errors import InputError
+from migsim.store import Row, Store
+for turn in range(20):
+    while True:
+        try:
+            with Store(Path(sys.argv[1])) as store:
+                key = f"{(turn * 7 + int(sys.argv[2]) * 13) % 97:02}-{turn}-{sys.argv[2]}"
+                store.add(Row(key, {"seed": turn}, {}))
+                store.tidy()
+            break
+        except InputError as error:
+            assert "another migsim is writing" in str(error), error
+"""
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)],
+                         env={**os.environ, "PYTHONPATH": str(ROOT)})
+        for number in range(3)
+    ]  # fmt: skip
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    keys = list(read_rows([tmp_path / "rows.jsonl"]))
+    assert len(keys) == 60
+    assert keys == sorted(keys)
 
 
 def test_a_missing_file_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -28,13 +28,20 @@ __all__ = ["command"]
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors."
 )
+@click.option("--dask", metavar="ADDRESS", help="Run sweeps on a Dask cluster, as 'migsim run'.")
 @click.option("--quick", is_flag=True, help="Run small versions of the sweeps; the PDF says so.")
 @click.option("--committed", is_flag=True,
               help="Run nothing: take the results committed in the paper's folder.")  # fmt: skip
 @click.option("--update", is_flag=True,
               help="Put results, figures and PDF into the paper's folder.")  # fmt: skip
 def command(
-    folder: Path, store: Path, workers: int | None, quick: bool, committed: bool, update: bool
+    folder: Path,
+    store: Path,
+    workers: int | None,
+    dask: str | None,
+    quick: bool,
+    committed: bool,
+    update: bool,
 ) -> None:
     """Rebuild a paper: run its sweeps and comparisons, draw its figures and typeset it.
 
@@ -53,7 +60,7 @@ def command(
         results = committed_results(plan, folder)
         validations = committed_facts(folder)["validations"]
     else:
-        results = _run_sweeps(plan, store, workers, quick=quick)
+        results = _run_sweeps(plan, store, workers, dask, quick=quick)
         validations = _run_validations(plan)
     experiments, figures = _read(plan, results)
     facts = facts_of(experiments, validations, listings=plan.listings, quick=quick)
@@ -88,20 +95,19 @@ def _step(text: str) -> None:
 
 
 def _run_sweeps(
-    plan: PaperPlan, store: Path, workers: int | None, *, quick: bool
+    plan: PaperPlan, store: Path, workers: int | None, dask: str | None, *, quick: bool
 ) -> dict[str, pd.DataFrame]:
-    from migsim.cli.run import collect_rows
-    from migsim.collect import check
-    from migsim.experiment import Plan, load
+    from migsim.cli.sweeping import sweeping
+    from migsim.experiment import Plan, load, tasks_of
     from migsim.store import frame
 
     results = {}
     for name, sweep in plan.experiments.items():
         seeds = 1 if quick else sweep.seeds
-        tasks = list(load(name).tasks(Plan(seeds=seeds, quick=quick)))
+        tasks = tasks_of(load(name), Plan(seeds=seeds, quick=quick))
         _step(f"{name}: {len(tasks)} migrations")
-        rows = collect_rows(tasks, check(tasks), store / name, workers)
-        results[name] = frame(rows, (task.label for task in tasks))
+        with sweeping(store / name, workers, dask) as run:
+            results[name] = frame(run(tasks), (task.label for task in tasks))
     return results
 
 
@@ -119,7 +125,7 @@ def _read(
     plan: PaperPlan, results: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Return what the results come to, and all figures by name."""
-    from migsim.experiment import drawn, load
+    from migsim.experiment import completed_only, drawn, load
     from migsim.paper.facts import facts_of_experiment
 
     facts: dict[str, Any] = {}
@@ -128,5 +134,5 @@ def _read(
         _step(f"reads: {name}")
         experiment = load(name)
         facts[name] = facts_of_experiment(experiment, table)
-        figures |= drawn(experiment, table)
+        figures |= drawn(experiment, completed_only(table))
     return facts, figures

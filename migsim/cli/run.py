@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -38,8 +39,26 @@ __all__ = ["command"]
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes; default: all processors."
 )
+@click.option("--dask", metavar="ADDRESS",
+              help="Run on a Dask cluster: tcp://host:8786, scheduler-file:PATH, or local:N for N "
+              "workers on this machine. Its workers need this version of migsim, and files of your "
+              "own under the same path, as on a shared file system.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, metavar="N",
               help="Repetitions with other seeds.")  # fmt: skip
+@click.option("--precision", metavar="SHARE",
+              help="Instead of --seeds: as many as it takes until the 95 % interval of each "
+              "algorithm's difference from the first one is narrower than +- SHARE, such as 5%, "
+              "of that one's mean.")  # fmt: skip
+@click.option("--measure", default="downtime_seconds", show_default=True, metavar="COLUMN",
+              help="What --precision is about.")  # fmt: skip
+@click.option(
+    "--against",
+    default="",
+    metavar="ALGORITHM",
+    help="What --precision compares with; default: the first algorithm of a scenario.",
+)
+@click.option("--max-seeds", type=click.IntRange(5), default=50, show_default=True, metavar="N",
+              help="Where --precision gives up.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Run a small version.")
 @click.option("--algorithm", "algorithms", multiple=True, metavar="FILE.py:function",
               help="An algorithm of your own, to run beside the others.")  # fmt: skip
@@ -47,7 +66,12 @@ def command(
     experiment: str,
     folder: Path,
     workers: int | None,
+    dask: str | None,
     seeds: int,
+    precision: str | None,
+    measure: str,
+    against: str,
+    max_seeds: int,
     quick: bool,
     algorithms: tuple[str, ...],
 ) -> None:
@@ -58,24 +82,32 @@ def command(
     from rich.console import Console
     from rich.markup import escape
 
+    from migsim.adaptive import LEAST_SEEDS, repeat
+    from migsim.cli.sweeping import precision_of, print_needs, sweeping
     from migsim.collect import check
-    from migsim.experiment import Plan, completed_only, load
+    from migsim.experiment import Plan, completed_only, load, tasks_of
     from migsim.store import frame
-    from migsim.task import Task
 
+    if dask is not None and workers is not None:
+        raise InputError("--dask and --workers exclude one another: a cluster has its own workers")
+    precise = precision_of(precision, measure, against, max_seeds)
     console = Console(highlight=False)
     chosen = load(experiment)
     plan = Plan(seeds=seeds, quick=quick, algorithms=algorithms)
-    tasks = list(chosen.tasks(plan))
-    if not tasks:
-        raise InputError(f"experiment '{chosen.name}': tasks() returned no tasks")
-    for task in tasks:
-        if not isinstance(task, Task):
-            raise InputError(f"experiment '{chosen.name}': tasks() returned {task!r}, not a Task")
+
+    def with_seeds(count: int) -> list[Task]:
+        return tasks_of(chosen, dataclasses.replace(plan, seeds=count))
+
+    tasks = with_seeds(seeds if precise is None else LEAST_SEEDS)
     keys = check(tasks)
     title = f"[bold]{escape(chosen.name)}[/]: {escape(chosen.question)}"
     console.print(title, soft_wrap=True)
-    rows = _collect(tasks, keys, folder / chosen.name, workers)
+    with sweeping(folder / chosen.name, workers, dask) as sweep:
+        if precise is None:
+            rows: Sequence[Row] = sweep(tasks, keys)
+        else:
+            tasks, rows, needs = repeat(with_seeds, sweep, precise)
+            print_needs(console, needs, precise)
     results = frame(rows, (task.label for task in tasks))
     usable = completed_only(results)
     written = _write(chosen, results, usable, folder / chosen.name)
@@ -96,52 +128,20 @@ def command(
         sys.exit(1)
 
 
-def _collect(
-    tasks: Sequence[Task], keys: Sequence[str], folder: Path, workers: int | None
-) -> Sequence[Row]:
-    from rich import progress
-    from rich.console import Console
-
-    from migsim.collect import collect
-    from migsim.store import Store
-
-    columns = (
-        progress.TextColumn("migrations"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-    )
-    screen = Console(stderr=True)
-    with Store(folder) as store, progress.Progress(*columns, console=screen) as bar:
-        line = bar.add_task("", total=len(tasks), rate="")
-
-        def show(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(line, completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
-
-        before = len(store.rows)
-        rows = collect(tasks, store, keys=keys, workers=workers, progress=show)
-        old = len({row.key for row in rows}) - (len(store.rows) - before)
-    if old:
-        screen.print(f"{old} of {len(rows)} results were there already")
-    return rows
-
-
 def _write(
     experiment: Experiment, results: pd.DataFrame, usable: pd.DataFrame, folder: Path
 ) -> list[Path]:
     """Write all results as CSV in task order; of the usable ones a page, figures as PNG and SVG."""
     import matplotlib as mpl
 
+    from migsim.experiment import drawn
+
     # No dates and no random ids in the files: the same results give the same bytes.
     mpl.rcParams["svg.hashsalt"] = "migsim"
     paths = [folder / f"{experiment.name}.csv"]
     try:
         results.to_csv(paths[0], index=False, lineterminator="\n")
-        further = experiment.figures(usable).items()
-        named = {f"{experiment.name}-{name}": figure for name, figure in further}
-        for name, figure in ({experiment.name: experiment.figure(usable)} | named).items():
+        for name, figure in drawn(experiment, usable).items():
             png, svg = folder / f"{name}.png", folder / f"{name}.svg"
             figure.savefig(png, dpi=160, metadata={"Software": None})
             figure.savefig(svg, metadata={"Date": None})

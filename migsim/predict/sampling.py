@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from migsim.collect import Crew, collect
+from migsim.collect import collect
 from migsim.errors import ConnectionLost, InputError
 from migsim.machine import VirtualMachine
 from migsim.network import Flow, Link
@@ -19,6 +19,7 @@ from migsim.predict.guests import Guest
 from migsim.registry import find
 from migsim.store import Row, Store
 from migsim.task import Task
+from migsim.workers import Crew
 
 __all__ = [
     "PROBES",
@@ -196,7 +197,7 @@ def run_all(
     with (
         tempfile.TemporaryDirectory(prefix="migsim-") as folder,
         Store(Path(folder)) as store,
-        Crew() as crew,
+        Crew(workers) as crew,
     ):
         while asked:
             wanted = {
@@ -208,7 +209,7 @@ def run_all(
                 for request in requests
             }
             tasks = [task for listed in wanted.values() for task in listed]
-            rows = iter(collect(tasks, store, workers=workers, crew=crew))
+            rows = iter(collect(tasks, store, executor=crew))
             samples = {
                 request: tuple(_sample(next(rows)) for _ in listed)
                 for request, listed in wanted.items()

@@ -1,0 +1,73 @@
+"""What the processes of a sweep are handed, wherever they are, and what they hand back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, Protocol
+
+from migsim.errors import InputError
+from migsim.simulate import execute
+from migsim.store import Row
+from migsim.task import Task, key_of
+
+__all__ = ["Done", "Executor", "Job", "OtherSource", "Stopped", "run_batch", "run_job"]
+
+Job = tuple[str, Task]
+"""A task with the key under which its row is wanted."""
+
+
+class Done(NamedTuple):
+    """The row of a job, and the real time that it took in seconds."""
+
+    row: Row
+    seconds: float
+
+
+class OtherSource(InputError):  # noqa: N818 - it is told like its parent
+    """The source of a plug-in, or of migsim, is not the one that a key was made of."""
+
+
+class Stopped(RuntimeError):  # noqa: N818 - it is told, not programmed wrongly
+    """Whoever was to run the jobs is gone; told in half a sentence."""
+
+
+class Executor(Protocol):
+    """Where jobs run: this process, processes beside it, or a cluster."""
+
+    def run(self, jobs: Sequence[Job]) -> Generator[list[Done]]:
+        """Run all jobs, in any order; yield what has been finished since the last time.
+
+        Raises `InputError` for a job that cannot run, and `Stopped`. Once the iterator is closed,
+        jobs that run are given up.
+        """
+        ...
+
+
+def run_job(job: Job) -> Done:
+    """Return what a job comes to. Raises `InputError` where its key would not be the wanted one."""
+    key, task = job
+    started = time.perf_counter()
+    resolved = task.resolve()
+    described = resolved.describe()
+    if key_of(described) != key:
+        raise OtherSource(
+            f"the source of algorithm '{resolved.algorithm.name}' or of workload "
+            f"'{resolved.workload.name}' was changed during the sweep; run it again"
+        )
+    row = Row(key, described, execute(resolved).result.as_dict())
+    return Done(row, time.perf_counter() - started)
+
+
+def run_batch(jobs: Sequence[Job], budget: float) -> list[Done]:
+    """Return what the first jobs come to, at least one, until ``budget`` seconds have passed.
+
+    So a long migration among short ones holds up none: whoever sent the others sends them again.
+    """
+    done: list[Done] = []
+    started = time.perf_counter()
+    for job in jobs:
+        done.append(run_job(job))
+        if time.perf_counter() - started > budget:
+            break
+    return done

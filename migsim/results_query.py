@@ -1,0 +1,112 @@
+"""Choosing rows and columns of tables of results, and writing them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from migsim.errors import InputError, did_you_mean
+from migsim.results import load_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "choose", "load_all", "write"]
+
+FORMATS = (".csv", ".csv.gz", ".parquet", ".tex")
+"""How the names of files end that can be written."""
+
+_GZIP = {"method": "gzip", "compresslevel": 9, "mtime": 0}
+"""As ``gzip -9n`` does: the same table gives the same bytes."""
+
+
+def load_all(paths: Iterable[Path]) -> pd.DataFrame:
+    """Return the rows of all tables, each key with a label once. Raises `InputError`."""
+    import pandas as pd
+
+    tables = [load_results(path) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    table = pd.concat(tables, ignore_index=True)
+    return table.drop_duplicates(["key", *(["label"] if "label" in table else [])])
+
+
+def choose(
+    table: pd.DataFrame, where: str | None, columns: Sequence[str], sort: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the rows for which ``where`` is true, the ``columns`` of them, sorted.
+
+    ``where`` is in pandas' query language; names with dots stand in backticks. Raises `InputError`.
+    """
+    if where is not None:
+        table = _where(table, where)
+    for option, names in (("--columns", columns), ("--sort", sort)):
+        for name in names:
+            if name not in table:
+                hint = did_you_mean(name, map(str, table.columns))
+                raise InputError(f"{option}: there is no column '{name}', {hint}")
+    if sort:
+        table = table.sort_values(list(sort), kind="stable")
+    return table[list(columns)] if columns else table
+
+
+def _where(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    import pandas as pd
+
+    if "@" in where:
+        raise InputError(f"--where {where}: '@' is for programs, expected columns and values")
+    try:
+        chosen = table.eval(where, engine="python")
+    except Exception as error:  # whatever Python and pandas have to say about an expression
+        raise InputError(f"--where {where}: {_reason(error, where, table)}") from None
+    if not isinstance(chosen, pd.Series) or chosen.dtype.kind not in "bO":
+        raise InputError(f"--where {where}: expected a condition such as seed < 3")
+    return table[chosen.fillna(False).astype(bool)]
+
+
+def _reason(error: Exception, where: str, table: pd.DataFrame) -> str:
+    names = [str(name) for name in table.columns]
+    plain = re.sub(r"\"[^\"]*\"|'[^']*'|`[^`]*`", " ", where)
+    for name in re.findall(r"[A-Za-z_]\w*(?:\.\w+)+", plain):
+        if name in names:
+            return f"a name with a dot stands in backticks: `{name}`"
+    quoted = re.findall(r"`([^`]*)`", where)
+    bare = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", plain)
+    words = {"and", "or", "not", "in", "True", "False"}
+    for name in (*quoted, *bare):
+        if name not in names and name not in words:
+            return f"there is no column '{name}', {did_you_mean(name, names)}"
+    return f"cannot be understood: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, Parquet or LaTeX (booktabs), by its name. Raises `InputError`."""
+    if not path.name.endswith(FORMATS):
+        raise InputError(f"--output {path}: expected a name that ends in {', '.join(FORMATS)}")
+    try:
+        if path.suffix == ".parquet":
+            _unmixed(table).to_parquet(path, compression="zstd", index=False)
+        elif path.suffix == ".tex":
+            # pandas escapes what LaTeX reads as commands, in names and in texts.
+            text = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
+            path.write_text(text, encoding="utf-8")
+        elif path.suffix == ".gz":
+            table.to_csv(path, index=False, lineterminator="\n", compression=dict(_GZIP))
+        else:
+            table.to_csv(path, index=False, lineterminator="\n")
+    except OSError as error:
+        raise InputError(f"--output {path}: cannot be written: {error.strerror}") from None
+
+
+def _unmixed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with text in columns of several types, which Parquet has not."""
+    import pandas as pd
+
+    mixed = {
+        name: table[name].map(str, na_action="ignore")
+        for name in table
+        if pd.api.types.infer_dtype(table[name], skipna=True).startswith("mixed")
+    }
+    return table.assign(**{str(name): column for name, column in mixed.items()})
