@@ -330,12 +330,15 @@ def _early_switch(runs: pd.DataFrame) -> Claim:
 def _unnoticed(runs: pd.DataFrame) -> Claim:
     chosen = _alone(runs)
     far = chosen["downtime_seconds"].map(FAR.worst)
+    upload = chosen["downtime_seconds"].map(Client(traffic="upload", rtt=NEAR.rtt).gap)
+    waits = (chosen["wait"], far, upload)
     return Claim(
-        "a request to a guest under vMotion over Gigabit Ethernet waits less than a second, "
-        "whenever it is sent, if the guest is announced at once: at worst on a LAN and from 100 ms",
-        bool((chosen["wait"] < NOTICED_SECONDS).all() and (far < NOTICED_SECONDS).all()),
+        "a request to a guest under vMotion over Gigabit Ethernet, from the LAN or from 100 ms, "
+        "waits less than a second whenever it is sent, and so does an upload from the LAN, if the "
+        "guest is announced at once and no page is missing",
+        all(bool((wait < NOTICED_SECONDS).all()) for wait in waits),
         f"downtime up to {chosen['downtime_seconds'].max():.2f} s; {_span(chosen['wait'], 's')} on "
-        f"a LAN, {_span(far, 's')} from 100 ms",
+        f"a LAN, {_span(far, 's')} from 100 ms, uploads {_span(upload, 's')}",
     )
 
 
@@ -354,15 +357,14 @@ def _noticed(runs: pd.DataFrame) -> Claim:
 
 def _survival(runs: pd.DataFrame) -> Claim:
     paused = _grid(runs)
-    stop = paused[paused["algorithm"] == "stop_and_copy"]
-    others = paused[paused["algorithm"] != "stop_and_copy"]["downtime_seconds"]
     few = Client(rtt=NEAR.rtt, retries=5)
-    lost = stop[~stop["downtime_seconds"].map(few.survives)]["content"]
+    lost = paused[~paused["downtime_seconds"].map(few.survives)]
+    others = paused[paused["algorithm"] != "stop_and_copy"]["downtime_seconds"]
     return Claim(
-        "an open connection survives every migration under Linux; with five retransmissions every "
-        "one but stop-and-copy's of 2 GiB and more",
-        bool(paused["downtime_seconds"].map(NEAR.survives).all()
-             and others.map(few.survives).all() and lost.min() >= 1.4 * 2**30),
+        "an open connection survives every migration under Linux; where TCP gives up after five "
+        "retransmissions only stop-and-copy breaks it, from pauses of 6.4 s on",
+        bool(paused["downtime_seconds"].map(NEAR.survives).all())
+        and set(lost["algorithm"]) == {"stop_and_copy"} and 6.3 < few.longest < 6.5,
         f"Linux: up to {NEAR.longest:.0f} s; five: {few.longest:.1f} s; paused for up to "
         f"{paused['downtime_seconds'].max():.0f} s, by others {others.max():.2f} s",
     )  # fmt: skip
@@ -474,13 +476,13 @@ def figure(results: pd.DataFrame) -> Figure:
             chosen.groupby(["dirtied", "vm.memory"])[name].mean().unstack()
             for name in ("total_seconds", "share")
         )
-        _cells(left, total, f"total time (s): {kind} written", log=True)
+        _cells(left, total, f"total time (s): {kind} written", (0.05, 2000))
         _cells(right, 100 * share, "of which downtime (%)")
         for axes in (left, right):
             _border(axes, (total < CLAIMED_SECONDS).to_numpy())
-        left.set_ylabel("dirtied (MB/s)")
+        left.set_ylabel("dirtied (MB/s)", fontsize=8)
     for axes in grid[-1]:
-        axes.set_xlabel("memory")
+        axes.set_xlabel("memory", fontsize=8)
     drawn.suptitle("vMotion over Gigabit Ethernet: two seconds end at the line",
                    fontsize="medium", fontweight="bold")  # fmt: skip
     return drawn
@@ -496,18 +498,23 @@ def figures(results: pd.DataFrame) -> dict[str, Figure]:
     }
 
 
-def _cells(axes: Axes, table: pd.DataFrame, title: str, *, log: bool = False) -> None:
-    """Draw a table as grey cells with their numbers; labels are those of a memory's size."""
+def _cells(
+    axes: Axes, table: pd.DataFrame, title: str, log: tuple[float, float] | None = None
+) -> None:
+    """Draw a table as grey cells with their numbers; ``log`` is the range of a logarithmic scale.
+
+    Without it the numbers are percentages.
+    """
     import matplotlib as mpl
     from matplotlib.colors import LogNorm, Normalize
 
     values = table.to_numpy(float)
-    norm = LogNorm(0.05, 2000) if log else Normalize(0, 100)
+    norm = LogNorm(*log, clip=True) if log else Normalize(0, 100)
     colours = mpl.colormaps["Greys"]
     axes.pcolormesh(values, cmap=colours, norm=norm, edgecolors="white", linewidth=0.5)
     for i, row in enumerate(values):
         for k, value in enumerate(row):
-            text = f"{value:.0f}" if value >= 9.95 or not log else f"{value:.2g}"
+            text = f"{value:.0f}" if value >= 9.995 or not log else f"{value:.2f}"
             axes.text(k + 0.5, i + 0.5, text, ha="center", va="center", fontsize=6.5,
                       color="white" if norm(value) > 0.55 else "black")  # fmt: skip
     axes.set_title(title, fontsize=8)
@@ -538,13 +545,16 @@ def _border(axes: Axes, below: Any) -> None:
                 axes.plot([k, k + 1], [i + 1, i + 1], **style)
 
 
+_LOSS_NAMES = {0.0: "0", 1e-5: "$10^{-5}$", 1e-4: "$10^{-4}$"}
+
+
 def _distance_figure(runs: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure
 
     use_style()
     runs = runs.assign(
         path=[
-            f"{rtt:g} ms\n{'no loss' if loss == 0 else f'{100 * loss:g} %'}"
+            f"{rtt:g}\n{_LOSS_NAMES[loss]}"
             for rtt, loss in zip(runs["rtt_ms"], runs["link.loss"], strict=True)
         ],
         sockets=[
@@ -558,13 +568,15 @@ def _distance_figure(runs: pd.DataFrame) -> Figure:
     grid = drawn.subplots(2, 2, sharex=True, sharey=True)
     for column, control in enumerate(("cubic", "bbr")):
         chosen = runs[runs["link.congestion"] == control]
-        for row, (name, title) in enumerate(
-            (("total_seconds", "total time"), ("downtime_seconds", "downtime"))
+        for row, (name, title, scale) in enumerate(
+            (("total_seconds", "total time", (5, 2000)), ("downtime_seconds", "downtime", (0.1, 5)))
         ):
             means = chosen.groupby(["sockets", "path"], sort=False)[name].mean().unstack()
-            _cells(grid[row][column], means.loc[order], f"{title} (s), {control.upper()}", log=True)
+            _cells(grid[row][column], means.loc[order], f"{title} (s), {control.upper()}", scale)
     for axes in grid[:, 0]:
-        axes.set_ylabel("connections x buffers")
+        axes.set_ylabel("connections x buffers", fontsize=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("round trip (ms), share of packets lost", fontsize=8)
     drawn.suptitle("vMotion of 1 GiB over distance, 1 Gbit/s, 30 MB/s dirtied",
                    fontsize="medium", fontweight="bold")  # fmt: skip
     return drawn
@@ -611,6 +623,7 @@ def _switch_figure(runs: pd.DataFrame) -> Figure:
 
 def _clients_figure(runs: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     use_style()
     drawn = Figure(figsize=(7.0, 3.1), layout="constrained")
@@ -627,6 +640,8 @@ def _clients_figure(runs: pd.DataFrame) -> Figure:
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.axhline(NOTICED_SECONDS, color="0.4", linewidth=0.8, linestyle="--")
         axes.tick_params(labelsize=7)
         axes.legend(frameon=False, fontsize=6.5, loc="upper left")

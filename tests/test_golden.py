@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import compression, distance, gigabit
+from experiments import compression, distance, gigabit, vmotion_claims
 from migsim import Task, run
 from migsim.experiment import Plan
 
@@ -17,7 +17,7 @@ CHANGED = "raise MODEL_VERSION and rebuild paper/results, as CONTRIBUTING says"
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, pd.DataFrame]:
-    files = ("gigabit.csv", "distance.csv.gz", "compression.csv.gz")
+    files = ("gigabit.csv", "distance.csv.gz", "compression.csv.gz", "vmotion_claims.csv.gz")
     return {name: pd.read_csv(COMMITTED / name, keep_default_na=False) for name in files}
 
 
@@ -48,6 +48,17 @@ def test_a_committed_row_of_a_codec_is_reproduced(
     task: Task, committed: dict[str, pd.DataFrame]
 ) -> None:
     _compare(task, committed["compression.csv.gz"])
+
+
+@pytest.mark.parametrize(
+    "task",
+    vmotion_claims.tasks(Plan(seeds=1))[::17],
+    ids=lambda task: f"{task.algorithm}, {task.label}, {dict(task.link_args)}",
+)
+def test_a_committed_row_of_the_vmotion_claims_is_reproduced(
+    task: Task, committed: dict[str, pd.DataFrame]
+) -> None:
+    _compare(task, committed["vmotion_claims.csv.gz"])
 
 
 def _compare(task: Task, rows: pd.DataFrame) -> None:
