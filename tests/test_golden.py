@@ -43,9 +43,9 @@ def sample(name: str) -> list[int]:
 def test_the_committed_results_are_those_of_the_plan(name: str) -> None:
     kept = committed(name)
     wanted = [(task.label, task.algorithm, task.link, task.seed) for task in tasks(name)]
-    assert list(kept[["label", "algorithm", "link", "seed"]].itertuples(index=False, name=None)) == (
-        wanted
-    ), CHANGED
+    assert list(
+        kept[["label", "algorithm", "link", "seed"]].itertuples(index=False, name=None)
+    ) == (wanted), CHANGED
 
 
 @pytest.mark.parametrize(
