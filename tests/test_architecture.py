@@ -10,10 +10,11 @@ import pytest
 from helpers import ROOT
 
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
-# package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
+# package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`,
+# `stats`, `compare`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec_costs"],
+    ["_types", "_jit", "errors", "clock", "meter", "result"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
@@ -26,9 +27,9 @@ LAYERS = [
     ["looks"],
     ["migration"],
     ["simulate", "store"],
-    ["collect", "experiment"],
+    ["collect", "experiment", "results"],
     ["__init__"],
-    ["validate", "predict"],
+    ["validate", "predict", "compare"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

@@ -45,9 +45,7 @@ def bootstrap_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return _bootstrap(values, confidence, "percentile", 2000)
 
 
-def bca_interval(
-    values: ArrayLike, confidence: float = 0.95, resamples: int = 9999
-) -> Interval:
+def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9999) -> Interval:
     """Return the mean of ``values`` with its bias-corrected and accelerated bootstrap interval.
 
     Efron, "Better bootstrap confidence intervals" (JASA 82, 1987): second-order accurate for skewed

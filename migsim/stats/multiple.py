@@ -14,8 +14,8 @@ def holm(p_values: ArrayLike) -> Floats:
     """Return the p-values adjusted so that comparing each with a level bounds *any* false alarm.
 
     Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of
-    Statistics 6, 1979). The least of m is multiplied by m, the next by m - 1 and so on, none is less
-    than the one before. Valid however the tests depend on one another, and never weaker than
+    Statistics 6, 1979). The least of m is multiplied by m, the next by m - 1 and so on, none is
+    less than the one before. Valid however the tests depend on one another, and never weaker than
     Bonferroni's. Raises ValueError for what is no probability.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()

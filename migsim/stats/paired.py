@@ -56,8 +56,7 @@ def sign_flip(
     observed ones among them (Phipson and Smyth, Statistical Applications in Genetics and Molecular
     Biology 9, 2010), so that it is never too small. The interval inverts the test: its ends are
     quantiles of the means of subsets (Hartigan, "Using subsample values as typical values", JASA
-    64, 1969), so that it excludes 0 exactly where p is at most 1 - ``confidence``, but where p comes
-    from agreeing signs.
+    64, 1969), so that it excludes 0 exactly where p is at most 1 - ``confidence``.
 
     ``sizes`` tells of how many equal observations each difference is the mean: they keep their
     weight in the mean but flip together, as one. Raises ValueError where there are no differences.

@@ -1,0 +1,180 @@
+"""One side of a comparison from a git revision: checked out, run, and cleared away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from migsim.compare.loading import Side, load_side
+from migsim.errors import InputError, SweepError
+
+__all__ = ["Revision", "Running", "find_revision", "run_revisions"]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit of a repository.
+
+    Attributes:
+        name: what the user called it.
+        commit: its full hash.
+        repository: a folder of the repository.
+    """
+
+    name: str
+    commit: str
+    repository: Path
+
+    @property
+    def title(self) -> str:
+        """The name with the short hash."""
+        short = self.commit[:10]
+        return short if self.commit.startswith(self.name) else f"{self.name} ({short})"
+
+
+@dataclass(frozen=True)
+class Running:
+    """What is run at a revision.
+
+    Attributes:
+        experiment: a built-in name or a file.
+        seeds: repetitions.
+        quick: the small version.
+        workers: processes, or as many as there are processors.
+    """
+
+    experiment: str = "ci"
+    seeds: int = 3
+    quick: bool = False
+    workers: int | None = None
+
+
+def find_revision(name: str, option: str, folder: Path | None = None) -> Revision:
+    """Return the commit called ``name`` in the repository around ``folder``, by default here.
+
+    ``option`` names it in errors. Raises `InputError` where there is neither such a commit nor a
+    repository.
+    """
+    place = folder or Path.cwd()
+    looks_like_file = name.endswith((".csv", ".csv.gz", ".jsonl", ".json", ".parquet"))
+    if looks_like_file:
+        raise InputError(f"{option} {name}: there is no such file")
+    if _git(place, "rev-parse", "--git-dir").returncode:
+        raise InputError(
+            f"{option} {name}: there is no such file or folder, and no revision either, "
+            f"since {place} is in no git repository"
+        )
+    found = _git(
+        place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+    )
+    if found.returncode:
+        raise InputError(
+            f"{option} {name}: there is no such file or folder, and no such git revision"
+        )
+    return Revision(name, found.stdout.strip(), place)
+
+
+def run_revisions(
+    revisions: list[Revision], running: Running, tell: Callable[[str], None]
+) -> list[Side]:
+    """Return the results of an experiment at each revision, run in a checkout of its own.
+
+    A revision that lacks the experiment runs the last one's. The checkouts lie in a temporary
+    folder and are gone at the end, however that comes. ``tell`` is called with what is being done.
+    Raises `InputError` where an experiment cannot be run, and `SweepError` where its run ended
+    early.
+    """
+    with tempfile.TemporaryDirectory(prefix="migsim-compare-") as temporary:
+        folder = Path(temporary)
+        trees = [folder / f"side{number}" for number in range(len(revisions))]
+        with _checkouts(revisions, trees):
+            experiments = [_experiment(running.experiment, tree, trees[-1]) for tree in trees]
+            sides = []
+            for revision, tree, experiment in zip(revisions, trees, experiments, strict=True):
+                tell(f"{running.experiment} at {revision.title}")
+                sides.append(_run(revision, tree, experiment, running, folder))
+            return sides
+
+
+@contextmanager
+def _checkouts(revisions: list[Revision], trees: list[Path]) -> Iterator[None]:
+    made: list[tuple[Path, Path]] = []
+    try:
+        for revision, tree in zip(revisions, trees, strict=True):
+            made.append((revision.repository, tree))
+            done = _git(
+                revision.repository, "worktree", "add", "--detach", str(tree), revision.commit
+            )
+            if done.returncode:
+                reason = done.stderr.strip().splitlines()[-1:]
+                raise InputError(f"{revision.name}: cannot be checked out: {' '.join(reason)}")
+        yield
+    finally:
+        for repository, tree in made:
+            _git(repository, "worktree", "remove", "--force", "--force", str(tree))
+            _git(repository, "worktree", "prune")
+
+
+def _experiment(name: str, tree: Path, last: Path) -> str:
+    """Return what to call the experiment in a checkout: its name where it has it, else a file."""
+    if name.endswith(".py") or "/" in name:
+        if not Path(name).is_file():
+            raise InputError(f"--experiment {name}: there is no such file")
+        return str(Path(name).resolve())
+    if (tree / "experiments" / f"{name}.py").is_file():
+        return name
+    other = last / "experiments" / f"{name}.py"
+    if not other.is_file():
+        raise InputError(f"--experiment {name}: there is no such experiment in HEAD")
+    return str(other)
+
+
+def _run(revision: Revision, tree: Path, experiment: str, running: Running, folder: Path) -> Side:
+    results = folder / f"{tree.name}-results"
+    command = [sys.executable, "-m", "migsim", "run", experiment, "--results", str(results)]
+    command += ["--seeds", str(running.seeds), *(["--quick"] if running.quick else [])]
+    command += [] if running.workers is None else ["--workers", str(running.workers)]
+    # The compiled kernels of a folder that will be gone are of no use to anyone later.
+    environment = {"NUMBA_CACHE_DIR": str(folder / "kernels"), **os.environ}
+    environment |= {"PYTHONPATH": str(tree)}
+    # The progress bar goes to our own standard error, unless that is no terminal.
+    on_screen = sys.stderr.isatty()
+    process = subprocess.Popen(
+        command, cwd=tree, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=None if on_screen else subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = process.communicate()
+    except BaseException:
+        process.terminate()  # its workers notice, and end too
+        process.wait()
+        raise
+    name = Path(experiment).stem
+    if process.returncode not in (0, 1) or not (results / name / f"{name}.csv").exists():
+        reason = (err or "").strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+        kind = InputError if process.returncode == 2 else SweepError
+        raise kind(f"{revision.name}: its run of '{name}' failed: {' '.join(reason)}")
+    broken = tuple(
+        line.removeprefix("broken ").strip() for line in out.splitlines() if _is_broken(line)
+    )
+    side = load_side(results / name)
+    return Side(revision.title, side.results, broken)
+
+
+def _is_broken(line: str) -> bool:
+    return line.startswith("broken ")
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise InputError("comparing revisions needs git, which is not installed") from None
