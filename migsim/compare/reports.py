@@ -81,8 +81,8 @@ def _method(comparison: Comparison) -> list[str]:
     )
     return [
         "Ratios are geometric means over blocks (a scenario and a seed); p is that of the "
-        "sign-flip test, corrected by Holm for all changes. Worse or better is what is significant at "
-        f"{share(LEVEL)} % and beyond the threshold: {limits}."
+        "sign-flip test, corrected by Holm for all changes. Worse or better is what is significant "
+        f"at {share(LEVEL)} % and beyond the threshold: {limits}."
     ]
 
 

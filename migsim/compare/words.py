@@ -48,10 +48,13 @@ def signed_share(ratio: float) -> str:
 
 def sentence(change: Change) -> str:
     """Return a change in one sentence, such as ``precopy: downtime 5.0 % longer (...)``."""
+    evidence = ", ".join([_interval(change), _p(change.p), counted(change.blocks, "block")])
+    return f"{change.algorithm}: {_change(change)} ({evidence})"
+
+
+def _change(change: Change) -> str:
     mean = change.ratio.mean
-    told = change.measure.sentence(f"{share(mean - 1)} %", grew=mean > 1)
-    evidence = [_interval(change), _p(change.p), counted(change.blocks, "block")]
-    return f"{change.algorithm}: {told} ({', '.join(part for part in evidence if part)})"
+    return change.measure.sentence(f"{share(mean - 1)} %", grew=mean > 1)
 
 
 def _interval(change: Change) -> str:
@@ -85,11 +88,14 @@ def summary(comparison: Comparison) -> str:
     if comparison.broken:
         parts.append(f"{len(comparison.broken)} broken")
     for verdict, _ in HEADINGS:
-        names = list(dict.fromkeys(change.algorithm for change in comparison.of(verdict)))
-        kind = {"unclear": "not significant", "within": "within the threshold"}.get(
-            verdict, verdict
-        )
-        if names:
-            parts.append(f"{kind}: {', '.join(names)}")
+        told: dict[str, list[str]] = {}
+        for change in comparison.of(verdict):
+            told.setdefault(change.algorithm, []).append(_change(change))
+        kind = {"unclear": "not significant", "within": "within the threshold"}.get(verdict)
+        if told and kind:
+            parts.append(f"{kind}: {', '.join(told)}")
+        elif told:
+            named = [f"{name} ({', '.join(each)})" for name, each in told.items()]
+            parts.append(f"{verdict}: {', '.join(named)}")
     parts.append(f"{len(comparison.unchanged)} of {algorithms} unchanged")
     return "; ".join(parts)

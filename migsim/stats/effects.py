@@ -46,7 +46,8 @@ def vargha_delaney(a: ArrayLike, b: ArrayLike) -> float:
     """Return the chance that a value of ``a`` is above one of ``b``; equal ones count half.
 
     Vargha and Delaney's A12 (Journal of Educational and Behavioral Statistics 25, 2000), for
-    samples that need not be paired: 0.5 is no difference. Raises ValueError where one of them is empty.
+    samples that need not be paired: 0.5 is no difference. Raises ValueError where one of them is
+    empty.
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if not first.size or not second.size:
