@@ -83,65 +83,73 @@ def find_revision(name: str, option: str, folder: Path | None = None) -> Revisio
 def run_revisions(
     revisions: list[Revision], running: Running, tell: Callable[[str], None]
 ) -> list[Side]:
-    """Return the results of an experiment at each revision, run in a checkout of its own.
+    """Return the results of an experiment at each revision of a repository.
 
-    A revision that lacks the experiment runs the last one's. The checkouts lie in a temporary
-    folder and are gone at the end, however that comes. ``tell`` is called with what is being done.
+    All are checked out into one temporary folder, one after the other, so that kernels that are the
+    same in all of them are compiled once. A revision that lacks the experiment runs the last one's.
+    The folder is gone at the end, however that comes. ``tell`` is called with what is being done.
     Raises `InputError` where an experiment cannot be run, and `SweepError` where its run ended
     early.
     """
     with tempfile.TemporaryDirectory(prefix="migsim-compare-") as temporary:
         folder = Path(temporary)
-        trees = [folder / f"side{number}" for number in range(len(revisions))]
-        with _checkouts(revisions, trees):
-            experiments = [_experiment(running.experiment, tree, trees[-1]) for tree in trees]
-            sides = []
-            for revision, tree, experiment in zip(revisions, trees, experiments, strict=True):
+        experiments = _experiments(revisions, running.experiment, folder)
+        sides: list[Side] = []
+        with _checkout(revisions[0], folder / "tree") as tree:
+            for revision, experiment in zip(revisions, experiments, strict=True):
                 tell(f"{running.experiment} at {revision.title}")
-                sides.append(_run(revision, tree, experiment, running, folder))
-            return sides
+                done = _git(tree, "checkout", "--detach", "--force", revision.commit)
+                _check(done, revision)
+                results = folder / f"results{len(sides)}"
+                sides.append(_run(revision, tree, experiment, running, results))
+        return sides
 
 
 @contextmanager
-def _checkouts(revisions: list[Revision], trees: list[Path]) -> Iterator[None]:
-    made: list[tuple[Path, Path]] = []
+def _checkout(revision: Revision, tree: Path) -> Iterator[Path]:
+    repository = revision.repository
     try:
-        for revision, tree in zip(revisions, trees, strict=True):
-            made.append((revision.repository, tree))
-            done = _git(
-                revision.repository, "worktree", "add", "--detach", str(tree), revision.commit
-            )
-            if done.returncode:
-                reason = done.stderr.strip().splitlines()[-1:]
-                raise InputError(f"{revision.name}: cannot be checked out: {' '.join(reason)}")
-        yield
+        _check(
+            _git(repository, "worktree", "add", "--detach", str(tree), revision.commit), revision
+        )
+        yield tree
     finally:
-        for repository, tree in made:
-            _git(repository, "worktree", "remove", "--force", "--force", str(tree))
-            _git(repository, "worktree", "prune")
+        _git(repository, "worktree", "remove", "--force", "--force", str(tree))
+        _git(repository, "worktree", "prune")
 
 
-def _experiment(name: str, tree: Path, last: Path) -> str:
-    """Return what to call the experiment in a checkout: its name where it has it, else a file."""
+def _check(done: subprocess.CompletedProcess[str], revision: Revision) -> None:
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:]
+        raise InputError(f"{revision.name}: cannot be checked out: {' '.join(reason)}")
+
+
+def _experiments(revisions: list[Revision], name: str, folder: Path) -> list[str]:
+    """Return what to call the experiment at each revision: its name where it has it, else a file.
+
+    Raises `InputError` where there is none.
+    """
     if name.endswith(".py") or "/" in name:
         if not Path(name).is_file():
             raise InputError(f"--experiment {name}: there is no such file")
-        return str(Path(name).resolve())
-    if (tree / "experiments" / f"{name}.py").is_file():
-        return name
-    other = last / "experiments" / f"{name}.py"
-    if not other.is_file():
-        raise InputError(f"--experiment {name}: there is no such experiment in HEAD")
-    return str(other)
+        return [str(Path(name).resolve())] * len(revisions)
+    place = f"experiments/{name}.py"
+    sources = [
+        _git(each.repository, "show", f"{each.commit}:./{place}", at_top=True) for each in revisions
+    ]
+    if sources[-1].returncode:
+        raise InputError(f"--experiment {name}: {revisions[-1].title} has no {place}")
+    copy = folder / f"{name}.py"
+    copy.write_text(sources[-1].stdout)
+    return [str(copy) if source.returncode else name for source in sources]
 
 
-def _run(revision: Revision, tree: Path, experiment: str, running: Running, folder: Path) -> Side:
-    results = folder / f"{tree.name}-results"
+def _run(revision: Revision, tree: Path, experiment: str, running: Running, results: Path) -> Side:
     command = [sys.executable, "-m", "migsim", "run", experiment, "--results", str(results)]
     command += ["--seeds", str(running.seeds), *(["--quick"] if running.quick else [])]
     command += [] if running.workers is None else ["--workers", str(running.workers)]
     # The compiled kernels of a folder that will be gone are of no use to anyone later.
-    environment = {"NUMBA_CACHE_DIR": str(folder / "kernels"), **os.environ}
+    environment = {"NUMBA_CACHE_DIR": str(tree.parent / "kernels"), **os.environ}
     environment |= {"PYTHONPATH": str(tree)}
     # The progress bar goes to our own standard error, unless that is no terminal.
     on_screen = sys.stderr.isatty()
@@ -171,8 +179,10 @@ def _is_broken(line: str) -> bool:
     return line.startswith("broken ")
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _git(folder: Path, *arguments: str, at_top: bool = False) -> subprocess.CompletedProcess[str]:
     try:
+        if at_top:
+            folder = Path(_git(folder, "rev-parse", "--show-toplevel").stdout.strip() or folder)
         return subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
         )
