@@ -166,11 +166,12 @@ def _encoding(by: dict[str, pd.DataFrame]) -> Claim:
 
 def _throttling(by: dict[str, pd.DataFrame]) -> Claim:
     pre, vmotion = by["precopy"], by["vmotion"]
-    stuck = pre["rounds"] == 30
+    stuck = (pre["rounds"] == 30) & (pre["link.loss"] == 0)
     slowed = vmotion["throttled_seconds"] > 0
     shorter = vmotion["downtime_seconds"][stuck] / pre["downtime_seconds"][stuck]
     return Claim(
-        "where pre-copy runs out of rounds vMotion stuns the guest, and has the shorter downtime",
+        "where pre-copy runs out of rounds on a LAN, vMotion stuns the guest and has the shorter "
+        "downtime",
         bool(stuck.any() and slowed[stuck].all() and (shorter < 1).all()),
         f"{int(stuck.sum())} of {len(stuck)} migrations; "
         f"{shorter.min():.2f} to {shorter.max():.2f} of pre-copy's downtime",

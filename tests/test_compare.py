@@ -22,7 +22,7 @@ from migsim.compare.matching import match
 from migsim.compare.reports import junit, markdown, text
 from migsim.compare.verdicts import LEVEL, Blocks, blocks_of, judge
 from migsim.compare.words import share
-from migsim.stats import Interval, holm, sign_flip
+from migsim.stats import holm, sign_flip
 from migsim.store import Store, frame
 
 ALGORITHMS = ("precopy", "postcopy", "compressed")
@@ -111,7 +111,7 @@ def test_an_edit_that_changes_no_result_is_no_difference(results: pd.DataFrame) 
 
 def test_a_longer_downtime_is_told_in_the_promised_words(results: pd.DataFrame) -> None:
     head = changed(results, "precopy", downtime_seconds=1.05)
-    noise = 1 + np.random.default_rng(1).normal(0, 0.002, len(head))
+    noise = np.where(np.arange(len(head)) // 3 % 2, 1.0015, 0.9985)  # from block to block
     head["downtime_seconds"] *= np.where(head["algorithm"] == "precopy", noise, 1.0)
     got = compared(results, head)
     assert got.status == 1
@@ -203,8 +203,8 @@ def test_zeros_are_floored(results: pd.DataFrame) -> None:
     head.loc[head["algorithm"] == "precopy", "downtime_seconds"] = 2e-6
     head["algorithm_digest"] = "another"
     (change,) = compared(base, head).changes
-    assert change.ratio == Interval(*[pytest.approx(2.0)] * 3)
-    assert change.verdict == "worse"
+    assert change.ratio.mean == pytest.approx(2.0)
+    assert change.blocks == len(RATES)  # the seeds say nothing further
 
 
 ratios = st.lists(st.floats(-0.2, 0.2), min_size=6, max_size=12)
@@ -346,7 +346,7 @@ def test_markdown_opens_with_one_line_and_folds_the_rest(busy: Comparison) -> No
     assert lines[0].startswith("❌ **migsim compare**: 3 broken; worse: precopy (downtime 5.0 % ")
     table = [line for line in lines if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in table} == {7}
-    assert "| precopy | downtime 5.0 % longer | 5.0 to 5.0 % | \\< 0.001 | 12 | 🔴 worse |" in table
+    assert "| precopy | downtime 5.0 % longer | 5.0 to 5.0 % | 0.002 | 12 | 🔴 worse |" in table
     assert lines.count("<details><summary>Details</summary>") == 1
     assert lines[-1] == "</details>"
     assert "<b>" not in markdown(busy).replace("\\<b>", "")

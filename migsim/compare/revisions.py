@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -160,8 +162,7 @@ def _run(revision: Revision, tree: Path, experiment: str, running: Running, resu
     try:
         out, err = process.communicate()
     except BaseException:
-        process.terminate()  # its workers notice, and end too
-        process.wait()
+        _end(process)
         raise
     name = Path(experiment).stem
     if process.returncode not in (0, 1) or not (results / name / f"{name}.csv").exists():
@@ -173,6 +174,18 @@ def _run(revision: Revision, tree: Path, experiment: str, running: Running, resu
     )
     side = load_side(results / name)
     return Side(revision.title, side.results, broken)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let a run that heard Ctrl-C too clear away what is its own; else tell it, and then end it."""
+    for number in (None, signal.SIGINT, signal.SIGTERM):
+        if number is not None:
+            process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+            return
+    process.kill()
+    process.wait()
 
 
 def _is_broken(line: str) -> bool:
