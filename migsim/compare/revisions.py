@@ -127,7 +127,7 @@ def _check(done: subprocess.CompletedProcess[str], revision: Revision) -> None:
 
 
 def _experiments(revisions: list[Revision], name: str, folder: Path) -> list[str]:
-    """Return what to call the experiment at each revision: its name where it has it, else a file.
+    """Return what to call the experiment at each revision: its name if all have it, else a file.
 
     Raises `InputError` where there is none.
     """
@@ -143,7 +143,9 @@ def _experiments(revisions: list[Revision], name: str, folder: Path) -> list[str
         raise InputError(f"--experiment {name}: {revisions[-1].title} has no {place}")
     copy = folder / f"{name}.py"
     copy.write_text(sources[-1].stdout)
-    return [str(copy) if source.returncode else name for source in sources]
+    # For all of them, as tasks may name plug-ins by the experiment's own file.
+    lacking = any(source.returncode for source in sources)
+    return [str(copy) if lacking else name] * len(revisions)
 
 
 def _run(revision: Revision, tree: Path, experiment: str, running: Running, results: Path) -> Side:
