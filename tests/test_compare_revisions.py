@@ -212,6 +212,22 @@ def test_ctrl_c_leaves_nothing_behind(
     assert repository.checkouts == 1
 
 
+def test_a_claim_that_breaks_at_head_is_broken(repository: Repository, tmp_path: Path) -> None:
+    doubtful = tmp_path / "doubtful.py"
+    claim = "[Claim('guests are green', False, 'all 4 were red')]"
+    doubtful.write_text(
+        EXPERIMENT.replace("[all_complete(results)]", claim)
+        .replace("import all_complete", "import Claim")
+        .replace("in ARGUMENTS.items()", "in [('stop_and_copy', {})]")
+    )
+    done = repository.compare("base", "renamed", "--experiment", doubtful, "--seeds", "1")
+    assert done.returncode == 1, done.stderr
+    told = "guests are green (all 4 were red)"
+    lines = done.stdout.splitlines()
+    assert lines[lines.index("Broken") + 1] == f"broken claim: {told}"
+    assert f"a claim was broken in BASE already: {told}" in lines
+
+
 def test_an_experiment_that_cannot_run_is_told(repository: Repository, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("raise ValueError('not today')\n")

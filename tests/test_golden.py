@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import compression, distance, gigabit
+from experiments import ci, compression, distance, gigabit
 from migsim import Task, run
 from migsim.experiment import Plan
 
@@ -17,7 +17,7 @@ CHANGED = "raise MODEL_VERSION and rebuild paper/results, as CONTRIBUTING says"
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, pd.DataFrame]:
-    files = ("gigabit.csv", "distance.csv.gz", "compression.csv.gz")
+    files = ("ci.csv", "gigabit.csv", "distance.csv.gz", "compression.csv.gz")
     return {name: pd.read_csv(COMMITTED / name, keep_default_na=False) for name in files}
 
 
@@ -48,6 +48,17 @@ def test_a_committed_row_of_a_codec_is_reproduced(
     task: Task, committed: dict[str, pd.DataFrame]
 ) -> None:
     _compare(task, committed["compression.csv.gz"])
+
+
+@pytest.mark.parametrize(
+    "task",
+    ci.tasks(Plan(seeds=1))[::9],
+    ids=lambda task: f"{task.algorithm}, {task.label}, {task.link}",
+)
+def test_a_committed_row_of_the_standard_suite_is_reproduced(
+    task: Task, committed: dict[str, pd.DataFrame]
+) -> None:
+    _compare(task, committed["ci.csv"])
 
 
 def _compare(task: Task, rows: pd.DataFrame) -> None:
