@@ -17,7 +17,7 @@ Format = Literal["text", "markdown", "junit"]
 
 def text(comparison: Comparison) -> str:
     """Return the comparison as plain text; a line for each finding begins with its algorithm."""
-    lines = [f"BASE {comparison.base}, HEAD {comparison.head}", summary(comparison)]
+    lines = [f"BASE is {comparison.base}, HEAD is {comparison.head}", summary(comparison)]
     if comparison.broken:
         lines += ["", "Broken", *(finding.sentence for finding in comparison.broken)]
     for verdict, heading in HEADINGS:
@@ -60,7 +60,7 @@ def markdown(comparison: Comparison) -> str:
         details += ["", "Notes:", "", *(f"- {note}" for note in comparison.notes)]
     if comparison.unchanged:
         details += ["", f"No difference: {', '.join(comparison.unchanged)}"]
-    folded = [line if line.startswith("<") else _escaped(line) for line in details]
+    folded = [_escaped(line) for line in details]
     lines += ["<details><summary>Details</summary>", "", *folded, "", "</details>"]
     return "\n".join(lines) + "\n"
 

@@ -64,8 +64,7 @@ def find_revision(name: str, option: str, folder: Path | None = None) -> Revisio
     repository.
     """
     place = folder or Path.cwd()
-    looks_like_file = name.endswith((".csv", ".csv.gz", ".jsonl", ".json", ".parquet"))
-    if looks_like_file:
+    if name.endswith((".csv", ".csv.gz", ".jsonl", ".json", ".parquet")):
         raise InputError(f"{option} {name}: there is no such file")
     if _git(place, "rev-parse", "--git-dir").returncode:
         raise InputError(
@@ -154,7 +153,8 @@ def _run(revision: Revision, tree: Path, experiment: str, running: Running, resu
     command += [] if running.workers is None else ["--workers", str(running.workers)]
     # The compiled kernels of a folder that will be gone are of no use to anyone later.
     environment = {"NUMBA_CACHE_DIR": str(tree.parent / "kernels"), **os.environ}
-    environment |= {"PYTHONPATH": str(tree)}
+    found_by = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(found_by)}
     # The progress bar goes to our own standard error, unless that is no terminal.
     on_screen = sys.stderr.isatty()
     process = subprocess.Popen(

@@ -278,10 +278,12 @@ def _missing(pairs: Pairs, algorithms: Sequence[str], allowed: bool) -> list[Fin
 def _states(pairs: Pairs, *, worse: bool) -> list[Finding]:
     """Return the migrations that ended in a worse state than before, or in a better one."""
     counts: dict[tuple[str, str, str], list[str]] = {}
-    for (_, before), (_, after) in zip(pairs.base.iterrows(), pairs.head.iterrows(), strict=True):
-        old, new = str(before["status"]), str(after["status"])
-        if old != new and (_badness(new) > _badness(old)) == worse:
-            counts.setdefault((str(after["algorithm"]), old, new), []).append(_place(after))
+    differs = (pairs.base["status"] != pairs.head["status"]).to_numpy()
+    before = pairs.base["status"][differs].astype(str)
+    for old, (_, row) in zip(before, pairs.head[differs].iterrows(), strict=True):
+        new = str(row["status"])
+        if (_badness(new) > _badness(old)) == worse:
+            counts.setdefault((str(row["algorithm"]), old, new), []).append(_place(row))
     return [
         Finding(name, f"{name}: {len(places)} {'migrations' if len(places) > 1 else 'migration'} "
                 f"{new} that {old} before, as on {places[0]}")
