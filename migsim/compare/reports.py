@@ -53,7 +53,8 @@ def markdown(comparison: Comparison) -> str:
     if comparison.changes:
         details += ["", "Where:", ""]
         details += [
-            f"- {change.algorithm}, {change.measure.noun}: {places(change)}"
+            f"- {change.algorithm}, {change.measure.noun}: {places(change)}; "
+            f"rank-biserial correlation {change.effect:+.2f}"
             for change in comparison.changes
         ]
     if comparison.notes:
