@@ -10,10 +10,11 @@ import pytest
 from helpers import ROOT
 
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
-# package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
+# package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`,
+# `stats`, `compare`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "stats", "digests", "interrupts"],
-    ["_kernels", "units", "pages", "timeline", "codec_costs"],
+    ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
     ["parameters", "hypervisor"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
@@ -31,7 +32,7 @@ LAYERS = [
     ["collect", "experiment", "results", "adaptive"],
     ["housekeeping", "results_query"],
     ["__init__"],
-    ["validate", "predict"],
+    ["validate", "predict", "compare"],
     ["paper"],
     ["cli"],
     ["__main__"],

@@ -10,7 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from migsim.stats import Interval, mean_interval, paired_difference
+from migsim.stats import (
+    Interval,
+    bca_interval,
+    bootstrap_interval,
+    mean_interval,
+    paired_difference,
+)
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -87,3 +93,24 @@ def test_the_interval_covers_the_mean_as_often_as_it_says(size: int, confidence:
     covered = sum(interval.low <= 7.0 <= interval.high for interval in intervals) / trials
     # Four standard errors of the counted share.
     assert abs(covered - confidence) < 4 * math.sqrt(confidence * (1 - confidence) / trials)
+
+
+def test_bca_reaches_further_up_where_values_are_skewed_upwards() -> None:
+    samples = np.random.default_rng(5).lognormal(0, 1, (100, 20))
+    plain = [bootstrap_interval(sample) for sample in samples]
+    better = [bca_interval(sample, resamples=1999) for sample in samples]
+    assert np.mean([b.high - a.high for a, b in zip(plain, better, strict=True)]) > 0.1
+    assert np.mean([b.low - a.low for a, b in zip(plain, better, strict=True)]) > 0.01
+    upper = [b.high > a.high for a, b in zip(plain, better, strict=True)]
+    assert np.mean(upper) > 0.95
+
+
+def test_bca_is_scipys_and_never_random() -> None:
+    sample = np.random.default_rng(1).exponential(2.0, 15)
+    expected = stats.bootstrap(
+        (sample,), np.mean, method="BCa", rng=np.random.default_rng(0)
+    ).confidence_interval
+    first, second = bca_interval(sample), bca_interval(sample)
+    assert first == second
+    assert (first.low, first.high) == (expected.low, expected.high)
+    assert bca_interval([3.0, 3.0]) == Interval(3.0, 3.0, 3.0)
