@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migsim.experiment import Claim, Plan, all_complete, with_lost_time
-from migsim.network.client import Client, announced
+from migsim.network.client import Client, Traffic, announced
 from migsim.plotting import look_of, use_style
 from migsim.units import parse
 
@@ -85,7 +85,9 @@ def _distance(quick: bool, seed: int) -> list[Task]:
     listed = []
     for rtt in (10, 100) if quick else ROUND_TRIPS_MS:
         for buffer in ("default", "64MiB") if quick else BUFFERS:
-            size = {} if buffer == "default" else dict.fromkeys(_BUFFER_NAMES, buffer)
+            size: dict[str, Any] = (
+                {} if buffer == "default" else dict.fromkeys(_BUFFER_NAMES, buffer)
+            )
             for control in ("cubic", "bbr"):
                 for loss in (0.0, 1e-4) if quick else LOSSES:
                     for streams in (1, 4):
@@ -159,7 +161,8 @@ def _grid(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alone(runs: pd.DataFrame) -> pd.DataFrame:
-    return _grid(runs)[lambda table: table["algorithm"] == "vmotion"]
+    grid = _grid(runs)
+    return grid[grid["algorithm"] == "vmotion"]
 
 
 def _mib(bytes_: float) -> str:
@@ -388,7 +391,8 @@ def _postcopy_clients(runs: pd.DataFrame) -> Claim:
 def _largest(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the largest memory (MiB) under two seconds, kinds by dirty rates."""
     good = _alone(runs)[lambda table: table["total_seconds"] < CLAIMED_SECONDS]
-    return good.groupby(["kind", "dirtied"])["vm.memory"].max().unstack() / 2**20
+    largest = good.groupby(["kind", "dirtied"])["vm.memory"].max() / 2**20
+    return largest.unstack("dirtied")
 
 
 def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -400,7 +404,11 @@ def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     far = _means(runs).xs(0.0, level="link.loss").unstack("rtt_ms")
     far.columns = [f"{rtt:g} ms" for rtt in far.columns]
     far.insert(0, "", [f"{control}, {streams} x {size}" for control, streams, size in far.index])
-    kinds = {"requests": "requests", "upload": "upload", "download": "download (downtime)"}
+    kinds: dict[Traffic, str] = {
+        "requests": "requests",
+        "upload": "upload",
+        "download": "download (downtime)",
+    }
     clients = pd.DataFrame(
         [
             {"": title, **{
@@ -428,8 +436,7 @@ def numbers(results: pd.DataFrame) -> dict[str, float]:
     stop = _grid(runs)[lambda table: table["algorithm"] == "stop_and_copy"]
     found: dict[str, float] = {
         "two_seconds_mib": CLAIMED_SECONDS * LINE / 2**20,
-        "two_seconds_guests": len(quick),
-        "guests": len(alone),
+        "two_seconds_share": len(quick) / len(alone),
         "greatest_share_narrow": quick[quick["narrow"]]["share"].max(),
         "greatest_share_wide": quick[~quick["narrow"]]["share"].max(),
         "greatest_downtime_seconds": alone["downtime_seconds"].max(),
