@@ -14,7 +14,7 @@ from helpers import ROOT
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
     ["_kernels", "units", "pages", "timeline", "codec_costs"],
-    ["parameters", "hypervisor"],
+    ["parameters", "hypervisor", "watch"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
     ["accesses", "memory", "codec_sizes"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["looks"],
     ["migration"],
     ["simulate", "store"],
-    ["collect", "experiment"],
+    ["collect", "experiment", "results"],
     ["__init__"],
     ["validate", "predict"],
     ["cli"],
