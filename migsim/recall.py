@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from migsim.build import VM_PARAMETERS
 from migsim.errors import InputError
-from migsim.parameters import Parameter
+from migsim.machine import VirtualMachine
+from migsim.parameters import Parameter, read_parameters
 from migsim.registry import find
 from migsim.task import MODEL_VERSION, ResolvedTask, Task, with_content
 
@@ -24,7 +24,7 @@ _REASONS = {
 """What the parts of a task's key are, besides its parameters."""
 
 
-def task_of(row: Mapping[str, Any]) -> ResolvedTask:
+def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
     """Return the task whose result is ``row``, a row of `migsim.store.frame`.
 
     Raises `InputError` where it cannot be had, or has another key now: then something that decides
@@ -54,7 +54,7 @@ def task_of(row: Mapping[str, Any]) -> ResolvedTask:
         workload_args=_arguments(row, "workload", workload.parameters)
         | _arguments(row, "content", common),
         link_args=_arguments(row, "link", link.parameters),
-        vm_args=_arguments(row, "vm", VM_PARAMETERS),
+        vm_args=_arguments(row, "vm", read_parameters(VirtualMachine, skip=0)),
         limit_seconds=float(row.get("limit_seconds", 86_400.0)),
         limit_acts=int(row.get("limit_acts", 100_000)),
     ).resolve()
@@ -72,7 +72,7 @@ def _missing(value: Any) -> bool:
 
 
 def _arguments(
-    row: Mapping[str, Any], prefix: str, parameters: tuple[Parameter, ...] | list[Parameter]
+    row: Mapping[Any, Any], prefix: str, parameters: tuple[Parameter, ...] | list[Parameter]
 ) -> dict[str, Any]:
     """Return the parameters that a row names; tables have gaps for nothing and for empty texts."""
     found: dict[str, Any] = {}

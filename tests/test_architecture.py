@@ -12,8 +12,8 @@ from helpers import ROOT
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "stats"],
-    ["_kernels", "units", "pages", "timeline", "codec_costs"],
+    ["_types", "_jit", "errors", "clock", "meter", "result"],
+    ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
     ["parameters", "hypervisor", "watch"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
@@ -22,7 +22,7 @@ LAYERS = [
     ["coding"],
     ["byte_coding"],
     ["source", "destination", "task"],
-    ["ledger"],
+    ["ledger", "recall"],
     ["looks"],
     ["migration"],
     ["simulate", "store"],

@@ -18,6 +18,7 @@ _COMMANDS = {
     "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
     "predict": ("migsim.cli.predict:command", "Predict a migration, and which settings suit."),
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
+    "plot": ("migsim.cli.plot:plot", "Draw results or one migration, at paper size."),
     "link": ("migsim.cli.link:command", "Send bulk data over a link: rate, window, queue."),
     "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
     "qemu": ("migsim.cli.qemu:qemu", "Run and record real migrations between two QEMUs."),

@@ -48,7 +48,9 @@ def dot_panels(
                 interval = bootstrap_interval(values * panel.scale)
                 offset = (k - (len(algorithms) - 1) / 2) * 0.8 / len(algorithms)
                 look = look_of(algorithm, algorithms)
-                style.draw_interval(axes, interval.mean, place + offset, interval, look, along_x=True)
+                style.draw_interval(
+                    axes, interval.mean, place + offset, interval, look, along_x=True
+                )
         axes.set_title(style.fold(panel.title, 0.8 * width / len(panels)))
         style.scale_axis([axes.xaxis], log=panel.log)
         for place in range(len(names) - 1):

@@ -35,7 +35,7 @@ def heat_panels(
     """
     names, kinds, groups = (list(dict.fromkeys(results[key])) for key in (rows, columns, across))
     figure = style.new_figure(width, (0.125 * len(names) + 0.24) * len(panels) + 1.1)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
     grid = figure.subplots(len(panels), len(groups), sharex=True, sharey=True, squeeze=False)
     for i, panel in enumerate(panels):
         most = float(results[panel.column].max()) * panel.scale

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = ["OKABE_ITO", "Line", "Look", "look_of", "ordered"]
 
-Line: TypeAlias = str | tuple[float, tuple[float, ...]]
-"""A line style as matplotlib takes it: a name, or an offset and the lengths of dashes and gaps."""
+Line: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
+"""A line style: solid, or an offset and the lengths of dashes and gaps, as matplotlib takes it."""
 
 _DOTTED: Line = (0.0, (1.0, 1.2))
 _DASHED: Line = (0.0, (4.0, 1.5))
+_LONG: Line = (0.0, (9.0, 2.0))
 _DASH_DOT: Line = (0.0, (5.0, 1.2, 1.0, 1.2))
 _DASH_DOTS: Line = (0.0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2))
 
@@ -51,6 +52,15 @@ class Look:
             "markeredgewidth": 1.6 if strokes else 0.4 if self.filled else 1.0,
         }
 
+    def bar(self) -> Mapping[str, Any]:
+        """Return the arguments with which matplotlib draws a bar."""
+        return {
+            "facecolor": self.colour,
+            "hatch": self.hatch,
+            "edgecolor": "white",
+            "linewidth": 0.4,
+        }
+
 
 # Seen with normal or colour-blind eyes, any two colours differ; where they are alike in grey, mark,
 # line and hatch differ (`tests/test_plotting_identity.py`). Open and filled forms of one mark go to
@@ -60,19 +70,21 @@ _LOOKS = {
     "precopy": Look("pre-copy", "pre", "#0072b2", "o"),
     "delta": Look("delta", "delta", "#56b4e9", "D", line=_DASH_DOTS, hatch="\\\\\\\\"),
     "xbzrle": Look("XBZRLE", "XBZRLE", "#0b6623", "D", False, _DOTTED, "...."),
-    "compressed": Look("compressed", "compr.", "#cc79a7", "s", False, _DASHED, "////"),
+    "compressed": Look("compressed", "compr.", "#cc79a7", "s", False, _LONG, "----"),
     "adaptive_compression": Look(
         "adaptive compression", "adaptive", "#661100", "*", line=_DASH_DOT, hatch="xxxx"
     ),
     "multifd": Look("multifd", "multifd", "#4b2a9b", "o", False),
     "dedup": Look("dedup", "dedup", "#9cb26b", "P", False, _DOTTED, "...."),
     "xen": Look("Xen", "Xen", "#e8d27a", "v", False),
-    "cloud_hypervisor": Look("Cloud Hypervisor", "CloudHyp", "#66d9e0", "^", False, _DASHED, "////"),
+    "cloud_hypervisor": Look(
+        "Cloud Hypervisor", "CloudHyp", "#66d9e0", "^", False, _DASHED, "////"
+    ),
     "vmotion": Look("vMotion", "vMotion", "#009e73", "^"),
     "hybrid": Look("hybrid", "hybrid", "#e69f00", "P", line=_DASH_DOT, hatch="xxxx"),
     "postcopy": Look("post-copy", "post", "#d55e00", "v", line=_DASHED, hatch="////"),
     "qemu": Look("QEMU", "QEMU", "#c8143c", "X", line=_DASHED, hatch="////"),
-    "xen_postcopy": Look("Xen post-copy", "Xen post", "#f2a6a0", "X", False, _DOTTED, "...."),
+    "xen_postcopy": Look("Xen post-copy", "Xen post", "#f2a6a0", "X", False, _LONG, "----"),
     "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|", line=_DOTTED, hatch="||||"),
 }
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,12 @@ __all__ = [
     "COLUMN",
     "PAGE",
     "SMALL",
+    "bar_legend",
     "draw_interval",
     "fold",
     "legend",
+    "legend_of",
+    "line_legend",
     "new_figure",
     "note",
     "save_figure",
@@ -39,7 +43,7 @@ COLUMN: Final = 3.4
 SMALL: Final = 6.5
 """Points: the smallest text in a figure."""
 
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
@@ -68,7 +72,7 @@ def use_style() -> None:
     import seaborn as sns
 
     sns.set_theme(context="paper", style="ticks")
-    mpl.rcParams.update(_SIZES)
+    mpl.rcParams.update(_SIZES)  # type: ignore[arg-type]
     mpl.rcParams["axes.grid"] = True
     mpl.rcParams["grid.color"] = "0.92"
 
@@ -84,8 +88,10 @@ def new_figure(width: float, height: float) -> Figure:
 def fold(text: str, inches: float, size: float = 7.5) -> str:
     """Return a text in lines that are not wider than ``inches`` at ``size`` points."""
     letters = max(8, int(inches * 72 / (0.54 * size)))
+    text = re.sub(r"(?<=\d) (?=\S)", "\N{NO-BREAK SPACE}", text)  # a number keeps its unit
     lines = (textwrap.wrap(line, letters, break_on_hyphens=False) for line in text.split("\n"))
-    return "\n".join(part for line in lines for part in line or [""])
+    folded = "\n".join(part for line in lines for part in line or [""])
+    return folded.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def title(figure: Figure, text: str) -> None:
@@ -102,7 +108,7 @@ def note(figure: Figure, text: str) -> None:
 
 
 def scale_axis(axes: Sequence[Axis], *, log: bool) -> None:
-    """Make axes that share their scale logarithmic with plain numbers, or let them start at zero."""
+    """Make axes of one scale logarithmic with plain numbers, or let them start at zero."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     ends = [end for axis in axes for end in axis.get_data_interval() if math.isfinite(end)]
@@ -115,7 +121,11 @@ def scale_axis(axes: Sequence[Axis], *, log: bool) -> None:
             axis.set_major_locator(MaxNLocator(5))
             continue
         (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
-        subs: tuple[float, ...] = (1.0,) if high / low > 30 else (1.0, 2.0, 5.0)
+        subs: tuple[float, ...] = (1.0,)
+        if high / low < 300:
+            subs = (1.0, 3.0)
+        if high / low < 30:
+            subs = (1.0, 2.0, 5.0)
         if high / low < 5:
             subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
         room = (high / low) ** 0.06
@@ -167,6 +177,26 @@ def legend(figure: Figure, algorithms: Sequence[str], *, lines: bool = False) ->
         for look in looks
     ]  # fmt: skip
     legend_of(figure, handles)
+
+
+def line_legend(figure: Figure, algorithms: Sequence[str]) -> None:
+    """Add the legend of figures that show lines without marks."""
+    from matplotlib.lines import Line2D
+
+    looks = [look_of(name, algorithms) for name in algorithms]
+    handles = [
+        Line2D([], [], label=look.label, linestyle=look.line, color=look.colour, linewidth=1.2)
+        for look in looks
+    ]
+    legend_of(figure, handles)
+
+
+def bar_legend(figure: Figure, algorithms: Sequence[str]) -> None:
+    """Add the legend of figures that show bars."""
+    from matplotlib.patches import Patch
+
+    looks = [look_of(name, algorithms) for name in algorithms]
+    legend_of(figure, [Patch(label=look.label, **look.bar()) for look in looks])
 
 
 def legend_of(figure: Figure, handles: Sequence[Any], **options: Any) -> None:

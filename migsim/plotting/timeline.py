@@ -41,9 +41,7 @@ def sent_by_kind(samples: Sequence[Sample], ends: Floats) -> dict[str, Floats]:
     """
     seconds = np.array([sample.seconds for sample in samples])
     keys = ("first", "resent", "demanded", "zeros")
-    steps = {
-        key: np.diff([getattr(sample, key) for sample in samples], prepend=0) for key in keys
-    }
+    steps = {key: np.diff([getattr(sample, key) for sample in samples], prepend=0) for key in keys}
     late = np.array([sample.place == "destination" for sample in samples])
     zeros_first = np.minimum(steps["zeros"], steps["first"])
     first = steps["first"] - zeros_first
@@ -127,7 +125,9 @@ def _draw_dirty(
     axes: Axes, samples: Sequence[Sample], timeline: Timeline, scale: float, pages: int
 ) -> list[Any]:
     """Draw the dirty log and what the destination lacks, in MiB; return what the legend shows."""
-    logged = [(sample.seconds, sample.logged) for sample in samples if sample.place != "destination"]
+    logged = [
+        (sample.seconds, sample.logged) for sample in samples if sample.place != "destination"
+    ]
     # The sample at a reading of the log shows what is left of it; the reading, what was in it.
     reads = [(event.end, event.pages) for event in timeline if event.act == "sync"]
     merged = sorted([(*point, 1) for point in logged] + [(*point, 0) for point in reads],
@@ -135,7 +135,7 @@ def _draw_dirty(
     behind = [sample.behind * scale for sample in samples]
     handles = [
         axes.plot([sample.seconds for sample in samples], behind, color=OKABE_ITO[0],
-                  linewidth=1.1, label="differs or missing at the destination")[0],
+                  linewidth=1.1, label="not at the destination yet")[0],
         axes.plot([point[0] for point in merged], [point[1] * scale for point in merged],
                   color=OKABE_ITO[3], linewidth=0.9, linestyle="--", label="in the dirty log")[0],
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-__all__ = ["Interval", "bootstrap_interval", "mean_interval", "paired_difference"]
+__all__ = ["Interval", "bca_interval", "bootstrap_interval", "mean_interval", "paired_difference"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,25 @@ def bootstrap_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     Unlike Student's it never leaves the range of what was seen, so it can be drawn on a
     logarithmic axis. With few values it is too narrow: it is for figures, not for claims.
     """
+    return _bootstrap(values, confidence, "percentile", 2000)
+
+
+def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9999) -> Interval:
+    """Return the mean of ``values`` with its bias-corrected and accelerated bootstrap interval.
+
+    Efron, "Better bootstrap confidence intervals" (JASA 82, 1987): second-order accurate for skewed
+    values, where the percentile interval is shifted. A point if all values are equal or alone.
+    """
+    return _bootstrap(values, confidence, "BCa", resamples)
+
+
+def _bootstrap(values: ArrayLike, confidence: float, method: str, resamples: int) -> Interval:
     sample = np.asarray(values, np.float64)
     mean = float(sample.mean())
     if sample.size < 2 or sample.min() == sample.max():
         return Interval(mean, mean, mean)
     found = stats.bootstrap(
-        (sample,), np.mean, confidence_level=confidence, method="percentile", n_resamples=2000,
+        (sample,), np.mean, confidence_level=confidence, method=method, n_resamples=resamples,
         rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return Interval(mean, float(found.low), float(found.high))
