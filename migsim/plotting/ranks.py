@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def rank_figure(
         return begin + (end - begin) * (rank - 1) / max(1, count - 1)
 
     axes.plot([begin, end], [0, 0], color="black", linewidth=0.9)
-    step = max(1, -(-count // 9))
+    step = max(1, math.ceil(count / (2.2 * width * (end - begin) + 1)))
     for place in range(1, count + 1, step):
         axes.plot([at(place)] * 2, [0, -0.3], color="black", linewidth=0.9)
         axes.text(at(place), -0.45, f"{place}", ha="center", va="bottom", fontsize=7.0)

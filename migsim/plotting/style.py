@@ -103,7 +103,7 @@ def title(figure: Figure, text: str) -> None:
 def note(figure: Figure, text: str) -> None:
     """Add a remark below everything else, in as many lines as it needs."""
     if text:
-        folded = fold(text, figure.get_size_inches()[0], SMALL)
+        folded = fold(text, 0.93 * figure.get_size_inches()[0], SMALL)
         figure.supxlabel(folded, fontsize=SMALL, color="0.3", x=0.01, ha="left")
 
 
@@ -206,6 +206,8 @@ def legend_of(figure: Figure, handles: Sequence[Any], **options: Any) -> None:
     columns = max(1, min(len(handles), int(figure.get_size_inches()[0] / inches)))
     rows = -(-len(handles) // columns)
     columns = -(-len(handles) // rows) if handles else 1  # rows of about the same length
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.15 * max(0, rows - 2))  # what is above keeps its room
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False, **options
     )

@@ -189,4 +189,4 @@ def _mark_rounds(grid: Sequence[Axes], timeline: Timeline, total: float) -> None
             )  # fmt: skip
             last = start
     if starts:
-        grid[0].set_title("rounds of sending begin", fontsize=style.SMALL, color="0.3", pad=9)
+        grid[0].set_title("rounds of sending begin", fontsize=style.SMALL, color="0.3", pad=12)
