@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +22,7 @@ from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.network import Flow
 from migsim.pages import Pages
+from migsim.watch import Watch
 
 __all__ = ["REQUEST_BYTES", "Destination", "Prepaging", "Push"]
 
@@ -80,8 +82,11 @@ class Destination:
         missing: Pages,
         resumes_at: float,
         sent_by_kind: Integers,
+        watch: Watch | None = None,
+        zeros_before: int = 0,
     ) -> None:
         self._guest = guest
+        self._watch, self._zeros_before = watch, zeros_before
         self._flow = flow
         self._resumes_at = resumes_at
         self._sent_by_kind = sent_by_kind
@@ -173,7 +178,6 @@ class Destination:
         state = self._states[0]
         self._set_prepaging(push.prepaging)
         self._load_flow()
-        state.hold, state.until = hold, until
         state.background = push.background
         state.demand = push.demand
         state.preempt = push.preempt
@@ -182,10 +186,10 @@ class Destination:
         state.order_next = 0
         lost: ConnectionLost | None = None
         try:
-            self._call(push.order)
+            self._run_to(push.order, hold, until)
         except ConnectionLost as error:
-            state.down, state.until = 1, min(until, error.at)
-            self._call(push.order)
+            state.down = 1
+            self._run_to(push.order, hold, min(until, error.at))
             state.down = 0
             lost = error if error.at <= until else None
         self._store_flow()
@@ -195,6 +199,37 @@ class Destination:
             raise lost
         finished = state.unsent == 0 and state.flight_count == 0
         return max(hold, float(state.now)) if finished else until
+
+    def _run_to(self, order: Integers, hold: float, until: float) -> None:
+        """Call the kernel until it is done, with a halt wherever the watch looks."""
+        state, watch = self._states[0], self._watch
+        while True:
+            instant = math.inf if watch is None else watch.next
+            state.hold, state.until = min(hold, instant), min(until, instant)
+            self._call(order)
+            idle = state.unsent == 0 and state.flight_count == 0
+            end = max(hold, float(state.now)) if idle else until
+            if watch is None or end < instant or until < instant:
+                return
+            self._look(watch, instant)
+
+    def look(self, now: float) -> None:
+        """Let the watch see how things stand at ``now``, between two acts."""
+        if self._watch is not None:
+            self._load_flow()
+            self._look(self._watch, now)
+
+    def _look(self, watch: Watch, now: float) -> None:
+        watch.look(
+            now,
+            "destination",
+            None,
+            self.missing.words,
+            self._sent_by_kind,
+            self._zeros_before + self.zero_pages,
+            self._flow.finished + int(self._states[0].stream),
+            self.guest_time(now),
+        )
 
     def _load_flow(self) -> None:
         state, flow = self._states[0], self._flow

@@ -20,6 +20,7 @@ from migsim.network import Flow, Link
 from migsim.pages import Pages
 from migsim.source import Source
 from migsim.timeline import Place, Timeline
+from migsim.watch import Watch
 from migsim.workload import Workload
 
 __all__ = ["Looks"]
@@ -36,6 +37,7 @@ class Looks:
         limits: Limits | None = None,
         seed: int = 0,
         content: ContentRule | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.vm = vm
         self.link = link
@@ -47,7 +49,7 @@ class Looks:
         self._seed = seed
         self._flow = Flow(link, 0.0, seed)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
-        self._source = Source(self._guest, self._sent_by_kind)
+        self._source = Source(self._guest, self._sent_by_kind, watch)
         self._destination: Destination | None = None
         self._meter = BandwidthMeter()
         self._now = 0.0

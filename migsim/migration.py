@@ -210,8 +210,9 @@ class Migration(Looks):
         self._advance(left if lacking else switch.resumes_at)
         self._guest.clock.settle(self._now)
         self._destination = Destination(
-            self._guest, self._flow, lacking.copy(), switch.resumes_at, self._sent_by_kind
-        )
+            self._guest, self._flow, lacking.copy(), switch.resumes_at, self._sent_by_kind,
+            self._source.watch, self._source.zero_pages,
+        )  # fmt: skip
         self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
 
     def push(
@@ -360,6 +361,10 @@ class Migration(Looks):
         zero_pages: int = 0,
         faults: int = 0,
     ) -> None:
+        if self._destination is not None:
+            self._destination.look(self._now)
+        else:
+            self._source.look(self._now, self._flow)
         speeds = {"source": 1.0 / self._guest.clock.stretch, "paused": 0.0, "destination": 1.0}
         self._timeline.events.append(
             Event(

@@ -22,9 +22,10 @@ from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
 from migsim.timeline import Timeline
 from migsim.units import KIB
+from migsim.watch import Sample, Watch
 from migsim.workload import Steady
 
-__all__ = ["Outcome", "execute", "load_kernels", "migrate", "run"]
+__all__ = ["Outcome", "execute", "load_kernels", "migrate", "run", "watched"]
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ def migrate(
     return execute(task.resolve())
 
 
-def execute(task: ResolvedTask) -> Outcome:
-    """Return the outcome of a resolved task.
+def execute(task: ResolvedTask, watch: Watch | None = None) -> Outcome:
+    """Return the outcome of a resolved task, which ``watch`` may look at without changing it.
 
     Raises `InputError` for parameters that only the workload or the algorithm itself can judge.
     """
     migration = Migration(
-        task.vm, task.make_workload(), task.link, task.limits, task.seed, task.content
+        task.vm, task.make_workload(), task.link, task.limits, task.seed, task.content, watch
     )
     status: Status = "completed"
     error = ""
@@ -119,6 +120,19 @@ def execute(task: ResolvedTask) -> Outcome:
         status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
     result = _summarise(ledger, status, error, task.link)
     return Outcome(result, migration.timeline, ledger.latencies, bad | ledger.missing)
+
+
+def watched(task: ResolvedTask, instants: int = 400) -> tuple[Outcome, list[Sample]]:
+    """Return the outcome, and how things stood at ``instants`` instants equally far apart.
+
+    Simulates twice, because the end has to be known first. Raises `InputError`.
+    """
+    outcome = execute(task)
+    watch = Watch(np.linspace(0.0, outcome.result.total_seconds, instants + 1))
+    again = execute(task, watch)
+    if again.result != outcome.result:
+        raise AssertionError("looking at a migration changed it")
+    return outcome, watch.samples
 
 
 def load_kernels(task: ResolvedTask) -> None:

@@ -25,6 +25,7 @@ from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.network import Flow
 from migsim.pages import Pages
+from migsim.watch import Watch
 
 __all__ = ["Sent", "Source", "Transfer"]
 
@@ -87,10 +88,12 @@ class Source:
         sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
         zero_pages: pages sent as zero pages.
         next_page: the page behind the last one sent.
+        watch: who looks on, if anybody does.
     """
 
-    def __init__(self, guest: Guest, sent_by_kind: Integers) -> None:
+    def __init__(self, guest: Guest, sent_by_kind: Integers, watch: Watch | None = None) -> None:
         self._guest = guest
+        self.watch = watch
         self.sent_by_kind = sent_by_kind
         self.zero_pages = 0
         self.next_page = 0
@@ -110,7 +113,10 @@ class Source:
         skipped = Pages.none(todo.size if transfer.skip_redirtied else 0)
         window, coding = guest.window, transfer.coding
         kind = FIRST if coding.in_packets and transfer.pages - guest.sent else RESENT
+        until, stop_at = hold, transfer.stop_at
         while True:
+            if self.watch is not None:
+                self._halt_at(self.watch.next, until, stop_at, idle=not transfer.pages)
             status = run_source(
                 self._states,
                 window.pages,
@@ -143,17 +149,22 @@ class Source:
                     flow.extend(flow.stream + int(state.largest))
                 except ConnectionLost as error:
                     lost = error
-                    state.stop_at, state.hold = -math.inf, max(hold, error.at)
+                    stop_at, until = -math.inf, max(hold, error.at)
+                    state.stop_at, state.hold = stop_at, until
                 self._load(flow)
                 continue
             if status == NEED_ENCODER:
                 assert isinstance(coding, ByteCoding)
                 state.encoded = coding.encode(int(state.page))
                 continue
-            if status != NEED_ACCESSES:
+            if status == NEED_ACCESSES:
+                window.move(window.first + window.pages.size)
+                state.first_access, state.access = window.first, 0
+                continue
+            reached = max(float(state.turn), float(state.hold))
+            if self.watch is None or reached < self.watch.next:
                 break
-            window.move(window.first + window.pages.size)
-            state.first_access, state.access = window.first, 0
+            self._look(self.watch, reached, flow)
         guest.accesses = window.first + int(state.access)
         guest.clock.lag = float(state.lag)
         if transfer.pages:
@@ -177,6 +188,36 @@ class Source:
             end = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), end)[1]
         self.next_page = next_page
         return left, end
+
+    def look(self, now: float, flow: Flow) -> None:
+        """Let the watch see how things stand at ``now``, between two acts."""
+        if self.watch is not None:
+            self._load(flow)
+            self._look(self.watch, now, flow)
+
+    def _look(self, watch: Watch, now: float, flow: Flow) -> None:
+        guest, state = self._guest, self._states[0]
+        guest.clock.lag = float(state.lag)
+        watch.look(
+            now,
+            "source" if guest.clock.running else "paused",
+            guest.log.words,
+            guest.stale.words,
+            self.sent_by_kind,
+            int(state.zero_pages),
+            flow.finished + int(state.stream),
+            guest.clock.guest_time(now),
+        )
+
+    def _halt_at(self, instant: float, until: float, stop_at: float, *, idle: bool) -> None:
+        """Let the kernel stop at ``instant``, if that comes before the end of what is to be done.
+
+        No page starts then or later, and the guest runs no further than that page leaves.
+        """
+        state = self._states[0]
+        state.stop_at, state.hold = min(stop_at, instant), min(until, instant)
+        if idle:
+            state.ready = state.turn = state.hold
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]

@@ -15,7 +15,7 @@ from helpers import ROOT
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts"],
     ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
-    ["parameters", "hypervisor"],
+    ["parameters", "hypervisor", "watch"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
     ["accesses", "memory", "codec_sizes", "markdown"],
@@ -23,7 +23,7 @@ LAYERS = [
     ["coding"],
     ["byte_coding"],
     ["source", "destination", "task"],
-    ["ledger"],
+    ["ledger", "recall"],
     ["looks"],
     ["migration"],
     ["simulate", "store", "sweep", "time_left"],

@@ -21,6 +21,7 @@ _COMMANDS = {
     "compare": ("migsim.cli.compare:command", "Tell what changed between results or revisions."),
     "results": ("migsim.cli.results:results", "List, filter, export, merge, clean up results."),
     "paper": ("migsim.cli.paper:command", "Rebuild the paper: results, figures, PDF."),
+    "plot": ("migsim.cli.plot:plot", "Draw results or one migration, at paper size."),
     "link": ("migsim.cli.link:command", "Send bulk data over a link: rate, window, queue."),
     "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
     "qemu": ("migsim.cli.qemu:qemu", "Run and record real migrations between two QEMUs."),

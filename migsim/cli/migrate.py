@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from migsim.simulate import Outcome
     from migsim.task import ResolvedTask
 
-__all__ = ["command", "pairs"]
+__all__ = ["command", "pairs", "task_of", "task_options"]
 
 
 def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
@@ -35,69 +35,70 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
     return found
 
 
-@click.command("migrate")
-@click.option(
-    "--algorithm", required=True, metavar="A", help="Name, FILE.py:function or module:function."
-)
-@click.option(
-    "--workload", required=True, metavar="W", help="Name, FILE.py:function or module:function."
-)
-@click.option(
-    "--link", required=True, metavar="L", help="Name of a preset, see 'migsim list links'."
-)
-@click.option("--memory", metavar="SIZE", help="Guest memory, such as 4GiB (the default).")
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Chooses the guest's behaviour and which packets are lost.",
-)
-@click.option(
-    "-a", "algorithm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the algorithm."
-)
-@click.option(
-    "-w", "workload_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the workload."
-)
-@click.option("-l", "link_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the link.")
-@click.option(
-    "-v", "vm_args", multiple=True, metavar="KEY=VALUE", help="Parameter of the virtual machine."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--timeline", type=Path, metavar="FILE.csv",
-              help="Write every act to a CSV file.")  # fmt: skip
-def command(
-    algorithm: str,
-    workload: str,
-    link: str,
-    memory: str | None,
-    seed: int,
+def task_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a command the options of one migration.
+
+    Algorithm, workload and link have to be given where they are ``required``. The options come as
+    keyword arguments, all of which `task_of` takes.
+    """
+    named = "Name, FILE.py:function or module:function."
+    key_value: dict[str, Any] = {"multiple": True, "metavar": "KEY=VALUE"}
+    options = [
+        click.option("--algorithm", required=required, metavar="A", help=named),
+        click.option("--workload", required=required, metavar="W", help=named),
+        click.option("--link", required=required, metavar="L",
+                     help="Name of a preset, see 'migsim list links'."),
+        click.option("--memory", metavar="SIZE", help="Guest memory, such as 4GiB (the default)."),
+        click.option("--seed", type=int, default=0, show_default=True,
+                     help="Chooses the guest's behaviour and which packets are lost."),
+        click.option("-a", "algorithm_args", help="Parameter of the algorithm.", **key_value),
+        click.option("-w", "workload_args", help="Parameter of the workload.", **key_value),
+        click.option("-l", "link_args", help="Parameter of the link.", **key_value),
+        click.option("-v", "vm_args", help="Parameter of the virtual machine.", **key_value),
+    ]  # fmt: skip
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def task_of(
+    *,
     algorithm_args: tuple[str, ...],
     workload_args: tuple[str, ...],
     link_args: tuple[str, ...],
     vm_args: tuple[str, ...],
-    as_json: bool,
-    timeline: Path | None,
-) -> None:
+    **plain: Any,
+) -> ResolvedTask:
+    """Return the task that the options say. Raises `InputError`."""
+    from migsim.task import Task
+
+    return Task(
+        algorithm_args=pairs("-a", algorithm_args),
+        workload_args=pairs("-w", workload_args),
+        link_args=pairs("-l", link_args),
+        vm_args=pairs("-v", vm_args),
+        **plain,
+    ).resolve()
+
+
+@click.command("migrate")
+@task_options(required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--timeline", type=Path, metavar="FILE.csv",
+              help="Write every act to a CSV file.")  # fmt: skip
+def command(as_json: bool, timeline: Path | None, **options: Any) -> None:
     """Simulate one migration.
 
     Sizes, rates and times take units: 4GiB, 125MB/s, 1Gbit/s, 100ms. The exit status is 1 unless
     the migration completes.
     """
     from migsim.simulate import execute, load_kernels
-    from migsim.task import Task
 
-    task = Task(
-        algorithm=algorithm,
-        workload=workload,
-        link=link,
-        memory=memory,
-        seed=seed,
-        algorithm_args=pairs("-a", algorithm_args),
-        workload_args=pairs("-w", workload_args),
-        link_args=pairs("-l", link_args),
-        vm_args=pairs("-v", vm_args),
-    ).resolve()
+    task = task_of(**options)
     check_file("--timeline", timeline)
     load_kernels(task)
     started = time.perf_counter()

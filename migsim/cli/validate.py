@@ -19,8 +19,6 @@ from migsim.cli.validate_qemu import qemu
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from matplotlib.figure import Figure
-
     from migsim.validate.tcp import Comparison
 
 __all__ = ["validate"]
@@ -62,8 +60,9 @@ def tcp(file: Path | None, as_json: bool, brief: bool, plot: Path | None, seeds:
     sets = {name: compare(read_rows(path), seeds) for name, path in files.items()}
     if plot is not None:
         from migsim.plotting import save_figure
+        from migsim.validate.drawing import tcp_figure
 
-        save_figure(_figure(sets), plot)
+        save_figure(tcp_figure(sets), plot)
     if as_json:
         _print_json(sets)
     else:
@@ -131,51 +130,6 @@ def _print(name: str, found: Sequence[Comparison], brief: bool) -> None:
     for share in shares(found):
         console.print(f"{share.within} of {share.rows} {share.name} within {share.tolerance}")
     console.print()
-
-
-def _figure(sets: Mapping[str, Sequence[Comparison]]) -> Figure:
-    from matplotlib.figure import Figure
-
-    from migsim.plotting import OKABE_ITO, use_style
-    from migsim.validate.tcp import TOLERANCES
-
-    use_style()
-    figure = Figure(figsize=(4.6 * len(sets) + 0.4, 5.0), layout="constrained")
-    grid = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
-    markers = ("o", "s", "^", "D", "v")
-    seen = [
-        rate
-        for found in sets.values()
-        for item in found
-        for rate in (item.row.low_mbps, item.row.high_mbps, item.mean_mbps)
-        if rate > 0
-    ]
-    ends = (0.7 * min(seen), 1.4 * max(seen))
-    for axes, (name, found) in zip(grid, sets.items(), strict=True):
-        for k, kind in enumerate(TOLERANCES):
-            chosen = [item for item in found if item.row.kind == kind]
-            measured = [item.row.mean_mbps for item in chosen]
-            spread = [
-                [item.row.mean_mbps - item.row.low_mbps for item in chosen],
-                [item.row.high_mbps - item.row.mean_mbps for item in chosen],
-            ]
-            axes.errorbar(
-                measured, [item.mean_mbps for item in chosen], xerr=spread, fmt=markers[k],
-                color=OKABE_ITO[k], label=f"{kind} ({TOLERANCES[kind]:.0%})", capsize=2,
-                linewidth=1, markersize=5,
-            )  # fmt: skip
-        axes.plot(ends, ends, color="0.4", linewidth=0.8)
-        axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-        axes.set_xlabel("measured on Linux (Mbit/s)")
-        axes.set_title(name, fontsize="medium")
-    grid[0].set_ylabel("predicted (Mbit/s)")
-    handles, titles = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, titles, loc="outside lower center", ncols=3, frameon=False,
-        title="kind (tolerance); bars: least and greatest run",
-    )  # fmt: skip
-    figure.suptitle("TCP: the model against Linux 6.18", fontsize="large", fontweight="bold")
-    return figure
 
 
 @validate.command()

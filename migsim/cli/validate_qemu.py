@@ -15,8 +15,6 @@ from migsim.cli.outputs import check_figure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.figure import Figure
-
     from migsim.hypervisor.runs import RecordedRun
     from migsim.validate.errors import Claim, Prediction, Summary
 
@@ -30,7 +28,6 @@ _TOLERANCES = {
     "postcopy_requests": ("30 %", "within_30_percent"),
 }
 """What is claimed of a quantity: as a text, and the key of a summary."""
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @click.command()
@@ -62,8 +59,9 @@ def qemu(file: Path | None, as_json: bool, brief: bool, plot: Path | None) -> No
     others = [pair for pair in found if file is not None or not is_calibration(pair[0])]
     if plot is not None:
         from migsim.plotting import save_figure
+        from migsim.validate.drawing import qemu_figure
 
-        save_figure(_figure(others), plot)
+        save_figure(qemu_figure(others), plot)
     claims = CLAIMS if file is None else ()
     if as_json:
         print(json.dumps(_as_json(others, fitted, claims), indent=2))
@@ -213,55 +211,3 @@ def _print_claims(claims: Sequence[Claim], pairs: Sequence[Pair]) -> None:
         verdict = "holds" if claim.holds(summary) else "does not hold"
         table.add_row(claim.text, bound, share(claim.value(summary)), verdict)
     Console(highlight=False, soft_wrap=True).print(table)
-
-
-def _figure(found: Sequence[Pair]) -> Figure:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
-
-    from migsim.plotting import OKABE_ITO, use_style
-    from migsim.validate.errors import measured_value
-    from migsim.validate.qemu import family
-
-    use_style()
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    panels = {
-        "total": ("total time (s)", 1.0),
-        "bytes": ("bytes sent (MB)", 1e-6),
-        "downtime": ("downtime (ms)", 1e3),
-    }
-    kinds = list(dict.fromkeys(family(run) for run, _ in found))
-    grid = figure.subplots(1, len(panels))
-    for axes, (name, (label, factor)) in zip(grid, panels.items(), strict=True):
-        seen: list[float] = []
-        for k, kind in enumerate(kinds):
-            values = [
-                (measured_value(run.measured, name), getattr(said, name))
-                for run, said in found
-                if family(run) == kind
-            ]
-            points = [(factor * x, factor * y) for x, y in values if x and y]
-            seen += [value for point in points for value in point]
-            axes.plot(
-                [x for x, _ in points],
-                [y for _, y in points],
-                _MARKERS[k % len(_MARKERS)],
-                label=kind,
-                color=OKABE_ITO[k % len(OKABE_ITO)],
-                markersize=5,
-                alpha=0.8,
-            )
-        ends = (0.8 * min(seen, default=1.0), 1.25 * max(seen, default=10.0))
-        axes.plot(ends, ends, color="0.4", linewidth=0.8)
-        axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-        marks = (1, 2, 5) if ends[1] < 100 * ends[0] else (1,)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=marks))
-            axis.set_major_formatter(FormatStrFormatter("%g"))
-            axis.set_minor_locator(NullLocator())
-        axes.set_xlabel(f"measured {label}")
-        axes.set_ylabel("predicted")
-    handles, titles = grid[0].get_legend_handles_labels()
-    figure.legend(handles, titles, loc="outside lower center", ncols=5, frameon=False)
-    figure.suptitle("Migrations of a real QEMU", fontsize="large", fontweight="bold")
-    return figure

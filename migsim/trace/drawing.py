@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from migsim.plotting import save_figure
+from migsim.plotting import save_figure, style
 from migsim.trace.analysis import density, working_sets
 from migsim.trace.format import Trace
 
@@ -77,19 +77,17 @@ def draw(trace: Trace, title: str = "") -> Figure:
     The map shows what numbers hide: sweeps of a garbage collector, hot spots, phases.
     """
     import seaborn as sns
-    from matplotlib.figure import Figure
 
-    with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        figure = Figure(figsize=(7.0, 5.2), layout="constrained")
-        grid = figure.add_gridspec(2, 2, height_ratios=(1.35, 1))
-        _draw_map(figure.add_subplot(grid[0, :]), trace)
-        _draw_rate(figure.add_subplot(grid[1, 0]), trace)
-        _draw_working_set(figure.add_subplot(grid[1, 1]), trace)
-        figure.axes[0].set_xlabel("time (s)")
-        for axes in figure.axes[:1] + figure.axes[2:]:
-            sns.despine(ax=axes)
-        if title:
-            figure.suptitle(title, fontsize="large")
+    figure = style.new_figure(style.PAGE, 5.2)
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.35, 1))
+    _draw_map(figure.add_subplot(grid[0, :]), trace)
+    _draw_rate(figure.add_subplot(grid[1, 0]), trace)
+    _draw_working_set(figure.add_subplot(grid[1, 1]), trace)
+    figure.axes[0].set_xlabel("time (s)")
+    for axes in figure.axes[:1] + figure.axes[2:]:
+        sns.despine(ax=axes)
+    if title:
+        style.title(figure, title)
     return figure
 
 
