@@ -52,6 +52,7 @@ def command(
     from migsim.paper.committed import commit, committed_facts, committed_results
     from migsim.paper.facts import differences, facts_of
     from migsim.paper.plan import read_plan
+    from migsim.validate.drawing import draw_points
 
     if quick and (committed or update):
         raise InputError("--quick goes with neither --committed nor --update: it gives no results")
@@ -62,7 +63,12 @@ def command(
     else:
         results = _run_sweeps(plan, store, workers, dask, quick=quick)
         validations = _run_validations(plan)
-    experiments, figures = _read(plan, results)
+    experiments, figures = _read(results)
+    figures |= {
+        name: draw_points(name, found["points"])
+        for name, found in validations.items()
+        if "points" in found
+    }
     facts = facts_of(experiments, validations, listings=plan.listings, quick=quick)
     broken = list(broken_claims(facts))
     for claim in broken:
@@ -121,9 +127,7 @@ def _run_validations(plan: PaperPlan) -> dict[str, Any]:
     return found
 
 
-def _read(
-    plan: PaperPlan, results: dict[str, pd.DataFrame]
-) -> tuple[dict[str, Any], dict[str, Figure]]:
+def _read(results: dict[str, pd.DataFrame]) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Return what the results come to, and all figures by name."""
     from migsim.experiment import completed_only, drawn, load
     from migsim.paper.facts import facts_of_experiment

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from migsim.hypervisor.load import load_runs
 from migsim.hypervisor.runs import RecordedRun
+from migsim.plotting.scatter import Points
 from migsim.validate import peers, published, qemu, tcp
+from migsim.validate.drawing import qemu_points, tcp_points
 from migsim.validate.errors import Prediction, Summary, summarise
 from migsim.validate.linear import compare_linear
 from migsim.validate.published.check import KINDS
@@ -66,10 +69,18 @@ def _recorded() -> dict[str, Any]:
         "predictors": summaries(others, said),
         "plain_predictors": summaries(plain_runs, plain_said),
         "by_family": _by_family(others, said["migsim"]),
+        "points": _plain(qemu_points(list(zip(others, said["migsim"], strict=True)))),
         "claims": [
             {"claim": claim.text, "holds": claim.holds(_summary(others, said["migsim"]))}
             for claim in qemu.CLAIMS
         ],
+    }
+
+
+def _plain(panels: Mapping[str, Mapping[str, Points]]) -> dict[str, Any]:
+    return {
+        panel: {kind: dataclasses.asdict(points) for kind, points in kinds.items()}
+        for panel, kinds in panels.items()
     }
 
 
@@ -95,7 +106,8 @@ def _linear() -> dict[str, Any]:
 
 def _tcp() -> dict[str, Any]:
     """Return how many settings of Linux's TCP are predicted within each tolerance, by kind."""
-    found = [item for path in tcp.DATA.values() for item in tcp.compare(tcp.read_rows(path))]
+    sets = {name: tcp.compare(tcp.read_rows(path)) for name, path in tcp.DATA.items()}
+    found = [item for rows in sets.values() for item in rows]
     kinds = []
     for kind, tolerance in tcp.TOLERANCES.items():
         errors = [abs(item.error) for item in found if item.row.kind == kind]
@@ -111,6 +123,7 @@ def _tcp() -> dict[str, Any]:
         "kinds": kinds,
         "timed": len(timed),
         "timed_within": sum(timed),
+        "points": _plain(tcp_points(sets)),
     }
 
 
