@@ -27,17 +27,17 @@ Client: TypeAlias = Any
 Future: TypeAlias = Any
 """A ``distributed.Future`` of what `run_batch` returns."""
 
-_BATCH_SECONDS = 0.2
+_BATCH_SECONDS = 0.5
 """How much work to put into a batch, as far as it can be foreseen."""
 
-_BUDGET_SECONDS = 1.0
+_BUDGET_SECONDS = 2.0
 """After that time a worker hands a batch back, with what is left of it undone."""
 
 _GROWTH = 4
 """How much longer a batch may be than the longest before: the first migrations may be short."""
 
-_IN_FLIGHT = 3
-"""Batches for each thread of the workers: one that it is at, and some that wait for it."""
+_IN_FLIGHT = 2
+"""Batches for each thread of the workers: one that it is at, and one that waits for it."""
 
 _LOOK_SECONDS = 0.5
 """How often to look whether scheduler and workers are still there while nothing comes."""
@@ -47,6 +47,13 @@ _CONNECT_SECONDS = 10.0
 
 _PATIENCE_SECONDS = 30.0
 """How long to wait for a first worker, and for another one after all have gone."""
+
+
+_QUIET = {
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+"""The environment of workers here: no logs, and no profiler, which would take some of the time."""
 
 
 class Cluster:
@@ -217,7 +224,7 @@ def _client(distributed: Any, where: str, kind: str, rest: str) -> Iterator[Clie
             with interrupts_held():  # the threads that start and restart workers never hear them
                 cluster = distributed.LocalCluster(
                     n_workers=int(rest), threads_per_worker=1, processes=True,
-                    dashboard_address=None, env={"DASK_LOGGING__DISTRIBUTED": "critical"},
+                    dashboard_address=None, env=_QUIET,
                 )  # fmt: skip
             client = distributed.Client(cluster, timeout=_CONNECT_SECONDS)
         elif kind == "scheduler-file":

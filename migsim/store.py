@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import json
 import math
 import os
@@ -43,7 +44,7 @@ class Row:
     task: Mapping[str, Any]
     result: Mapping[str, Any]
 
-    @property
+    @functools.cached_property
     def text(self) -> str:
         """The line in the file, without its end."""
         return canonical_json({"key": self.key, "result": self.result, "task": self.task})

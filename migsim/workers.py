@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
@@ -21,10 +22,10 @@ __all__ = ["Crew", "default_workers"]
 
 _SHORT_SECONDS = 0.05
 """After a migration of less real time than that, a worker gets the next one while it is at one: so
-it need not wait for the disk, and no long migration waits for another."""
+it need not wait for this process, and no long migration waits for another."""
 
 _STORE_SECONDS = 0.1
-"""How much work without a worker is stored at once: a disk takes some milliseconds each time."""
+"""For how long results are gathered before they are stored: a disk takes milliseconds each time."""
 
 _Answer = Done | Exception
 
@@ -158,24 +159,30 @@ def _hand_out(missing: deque[Job], crew: dict[Connection, BaseProcess]) -> Gener
 
     for pipe in crew:
         give(pipe, 1)
-    while not died and any(at_work.values()):
-        ready = wait([pipe for pipe, jobs in at_work.items() if jobs])
-        done: list[Done] = []
-        wrong: Exception | None = None
+    done: list[Done] = []
+    due = math.inf  # when what is done has to be stored
+    wrong: Exception | None = None
+    while wrong is None and not died and any(at_work.values()):
+        patience = max(0.0, due - time.monotonic()) if done else None
+        ready = wait([pipe for pipe, jobs in at_work.items() if jobs], patience)
         for pipe in (pipe for pipe in crew if pipe in ready):
             try:
                 answer: _Answer = pipe.recv()
                 if isinstance(answer, Exception):
                     wrong = answer
                     continue
+                due = due if done else time.monotonic() + _STORE_SECONDS
                 done.append(answer)
                 at_work[pipe] -= 1
                 give(pipe, 2 if answer.seconds < _SHORT_SECONDS else 1)
             except (EOFError, ConnectionError):
                 died = True  # what the others have finished is kept before that is told
-        if done:
+        if done and time.monotonic() >= due:
             yield done
-        if wrong is not None:
-            raise wrong
+            done = []
+    if done:
+        yield done
+    if wrong is not None:
+        raise wrong
     if died:
         raise Stopped("a worker process died")
