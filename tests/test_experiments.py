@@ -16,7 +16,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments import compression
+from experiments import ci, compression
 from migsim import InputError, Task
 from migsim.cli.run import _write
 from migsim.collect import collect
@@ -69,6 +69,10 @@ def comparisons(tasks: Sequence[Task]) -> dict[tuple[object, ...], list[Task]]:
 
 def test_the_experiments_of_the_issues_are_there() -> None:
     assert {"gigabit", "distance", "compression", "ci"} <= set(EXPERIMENTS)
+
+
+def test_the_standard_suite_has_every_algorithm() -> None:
+    assert sorted(ci.ALGORITHMS) == names("algorithm")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
