@@ -17,7 +17,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments import compression
+from experiments import ci, compression
 from migsim import InputError, Task
 from migsim.cli.run import _write
 from migsim.collect import collect
@@ -79,6 +79,10 @@ def test_the_experiments_of_the_issues_are_there() -> None:
     assert {
         "gigabit", "distance", "compression", "algorithms_overview", "vmotion_claims", "ci",
     } <= set(EXPERIMENTS)  # fmt: skip
+
+
+def test_the_standard_suite_has_every_algorithm() -> None:
+    assert sorted(ci.ALGORITHMS) == names("algorithm")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
