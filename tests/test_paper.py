@@ -21,6 +21,7 @@ from migsim.paper.facts import differences, facts_of, facts_of_experiment
 from migsim.paper.plan import PaperPlan, read_plan
 from migsim.registry import names
 from migsim.task import MODEL_VERSION
+from migsim.validate.drawing import draw_points
 
 PAPER = ROOT / "paper"
 CHANGED = "run 'migsim paper --update'"
@@ -69,8 +70,12 @@ def test_the_paper_is_typeset_and_has_eight_to_ten_pages(
     figures = {}
     for name, table in results.items():
         figures |= drawn(load(name), completed_only(table))
+    facts = committed_facts(PAPER)
+    for name, found in facts["validations"].items():
+        if "points" in found:
+            figures[name] = draw_points(name, found["points"])
     build = tmp_path / "build"
-    lay_out(PAPER, build, committed_facts(PAPER), figures, plan.validations)
+    lay_out(PAPER, build, facts, figures)
     pdf = compile_text(plan, build)
     assert pdf.startswith(b"%PDF")
     assert pdf == (PAPER / "migsim.pdf").read_bytes(), CHANGED
@@ -267,9 +272,12 @@ def test_what_is_committed_is_read_back(folder: Path) -> None:
     plan = PaperPlan(text="text.typ", experiments={"x": None})  # type: ignore[dict-item]
     table = load_table(folder)
     figures = drawn(experiment(), made_results())
-    commit(plan, folder, {"x": table}, made_facts(), figures, folder.parent / "a.pdf")
+    pages = {"x": "# Page\n", "y": ""}
+    commit(plan, folder, {"x": table}, made_facts(), figures, pages, folder.parent / "a.pdf")
     kept = {path.name for path in (folder / "results").iterdir()}
-    assert kept == {"x.csv", "x.png", "x-more.png", "facts.json"}
+    assert kept == {"x.csv", "x.png", "x-more.png", "x.md", "facts.json"}
+    assert (folder / "results" / "x.md").read_text() == "# Page\n"
+    assert (folder / "a.pdf").read_bytes() == b"%PDF"
     assert committed_facts(folder) == json.loads(json.dumps(made_facts()))
     pd.testing.assert_frame_equal(committed_results(plan, folder)["x"], table)
 

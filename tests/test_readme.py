@@ -19,6 +19,7 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.startswith(".venv/bin/migsim migrate") and "mine.mtrace" not in line
 ]
+PLOTS = re.findall(r"^\.venv/bin/migsim (plot .*)$", README, flags=re.MULTILINE)
 PREDICTIONS = re.findall(r"^\.venv/bin/migsim (predict .*)$", README, flags=re.MULTILINE)
 
 
@@ -34,6 +35,7 @@ def test_there_are_examples() -> None:
     assert len(BLOCKS) == 2
     assert len(COMMANDS) == 4
     assert len(PREDICTIONS) == 2
+    assert len(PLOTS) == 2
     assert len(BLOCKS[0].strip().splitlines()) <= 10
 
 
@@ -44,6 +46,16 @@ def test_a_command_completes(
     monkeypatch.setattr("sys.argv", ["migsim", *shlex.split(command)])
     main()
     assert "completed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", PLOTS)
+def test_a_figure_is_drawn(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    words = shlex.split(command, comments=True)
+    words[-1] = str(tmp_path / words[-1])  # where --output leads
+    monkeypatch.setattr("sys.argv", ["migsim", *words])
+    main()
+    assert (tmp_path / words[-1]).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("command", PREDICTIONS)

@@ -63,7 +63,7 @@ def command(
     else:
         results = _run_sweeps(plan, store, workers, dask, quick=quick)
         validations = _run_validations(plan)
-    experiments, figures = _read(results)
+    experiments, figures, pages = _read(results)
     figures |= {
         name: draw_points(name, found["points"])
         for name, found in validations.items()
@@ -82,7 +82,7 @@ def command(
     pdf.write_bytes(compile_text(plan, build))
     click.echo(f"written: {pdf}")
     if update:
-        commit(plan, folder, results, facts, figures, pdf)
+        commit(plan, folder, results, facts, figures, pages, pdf)
         click.echo(f"updated: {folder}")
         return
     if quick:
@@ -127,16 +127,20 @@ def _run_validations(plan: PaperPlan) -> dict[str, Any]:
     return found
 
 
-def _read(results: dict[str, pd.DataFrame]) -> tuple[dict[str, Any], dict[str, Figure]]:
-    """Return what the results come to, and all figures by name."""
+def _read(
+    results: dict[str, pd.DataFrame],
+) -> tuple[dict[str, Any], dict[str, Figure], dict[str, str]]:
+    """Return what the results come to, all figures by name, and pages by experiment."""
     from migsim.experiment import completed_only, drawn, load
     from migsim.paper.facts import facts_of_experiment
 
     facts: dict[str, Any] = {}
     figures: dict[str, Figure] = {}
+    pages: dict[str, str] = {}
     for name, table in results.items():
         _step(f"reads: {name}")
-        experiment = load(name)
+        experiment, usable = load(name), completed_only(table)
         facts[name] = facts_of_experiment(experiment, table)
-        figures |= drawn(experiment, completed_only(table))
-    return facts, figures
+        figures |= drawn(experiment, usable)
+        pages[name] = experiment.page(usable)
+    return facts, figures, pages

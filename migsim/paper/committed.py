@@ -54,9 +54,13 @@ def commit(
     results: Mapping[str, pd.DataFrame],
     facts: Mapping[str, Any],
     figures: Mapping[str, Figure],
+    pages: Mapping[str, str],
     pdf: Path,
 ) -> None:
-    """Put results, facts, figures and PDF where they are committed. Raises `InputError`."""
+    """Put results, facts, figures, pages and PDF where they are committed. Raises `InputError`.
+
+    Empty pages are those of experiments that have none.
+    """
     kept = folder / _FOLDER
     try:
         kept.mkdir(exist_ok=True)
@@ -64,6 +68,9 @@ def commit(
             _write_table(results[name], kept / f"{name}.csv")
         for name, figure in figures.items():
             figure.savefig(kept / f"{name}.png", dpi=160, metadata={"Software": None})
+        for name, page in pages.items():
+            if page:
+                (kept / f"{name}.md").write_text(page)
         write_facts(facts, kept / FACTS)
         shutil.copy(pdf, folder / pdf.name)
     except OSError as error:
