@@ -320,7 +320,8 @@ def test_scenarios_are_named_by_what_varies() -> None:
     table = pd.DataFrame(
         {"label": ["a", "a", "", "", None], "workload": ["w"] * 5,
          "algorithm": ["p", "q", "p", "p", "p"], "link": ["x", "x", "x", "y", "y"],
-         "link.rate": [125e6, 125e6, 125e6, 250e6, 250e6], "link.rtt": [1e-3, 1e-3, 1e-3, 1e-3, 0.1],
+         "link.rate": [125e6, 125e6, 125e6, 250e6, 250e6],
+         "link.rtt": [1e-3, 1e-3, 1e-3, 1e-3, 0.1],
          "workload.file": [None, None, "redis", "redis", "redis"]}
     )  # fmt: skip
     assert with_scenarios(table)["scenario"].tolist() == [
