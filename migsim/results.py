@@ -62,6 +62,7 @@ def load_results(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: expected a folder or a name that ends in {ends}")
         return frame(load_rows(path).values())
     try:
+        path.open("rb").close()  # pandas tells what is missing in its own way
         table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())

@@ -99,7 +99,8 @@ def _filtered(results: pd.DataFrame, condition: str) -> pd.DataFrame:
         raise InputError(f"--where '{condition}': cannot be evaluated: {reason}") from None
     if str(getattr(holds, "dtype", "")) != "bool":
         raise InputError(f"--where '{condition}': expected a condition that holds or does not")
-    return results[holds]
+    found: pd.DataFrame = results.loc[holds.to_numpy(bool)]
+    return found
 
 
 def numeric(results: pd.DataFrame, option: str, column: str) -> str:

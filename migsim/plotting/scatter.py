@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Points", "predicted_figure"]
 
+_SIZES = {"*": 7.0}
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -60,7 +61,7 @@ def predicted_figure(
         row[0].set_ylabel("predicted")
     handles = [
         Line2D([], [], label=kind, linestyle="none", marker=_MARKERS[k % len(_MARKERS)],
-               color=OKABE_ITO[k % len(OKABE_ITO)], markersize=4.5, markeredgewidth=0.4,
+               color=OKABE_ITO[k % len(OKABE_ITO)], markersize=_SIZES.get(_MARKERS[k % len(_MARKERS)], 4.5), markeredgewidth=0.4,
                markeredgecolor="white")
         for k, kind in enumerate(kinds)
     ]  # fmt: skip
@@ -86,7 +87,7 @@ def _scatter(axes: Axes, panel: Mapping[str, Points], kinds: Sequence[str]) -> N
         axes.errorbar(
             points.measured, points.predicted, xerr=spread, linestyle="none",
             marker=_MARKERS[k % len(_MARKERS)], color=OKABE_ITO[k % len(OKABE_ITO)],
-            markersize=4.5, markeredgewidth=0.4, markeredgecolor="white", elinewidth=0.8,
+            markersize=7.0 if _MARKERS[k % len(_MARKERS)] == "*" else 4.5, markeredgewidth=0.4, markeredgecolor="white", elinewidth=0.8,
             capsize=1.5,
         )  # fmt: skip
         ends = [end for pair in points.spread for end in pair]
