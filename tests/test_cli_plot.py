@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_cli import Ended, Shell, shell  # noqa: F401 - a fixture
+from test_cli import Ended, Shell
 
 from migsim import Task
 from migsim.collect import collect
@@ -48,6 +48,14 @@ def table(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def shell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(capsys, monkeypatch)
+
+
 KINDS = {
     "bars": ["bars"],
     "bars-log": ["bars", "--log", "--value", "bytes_sent"],
@@ -68,7 +76,7 @@ def test_each_kind_is_drawn_without_warnings_and_always_the_same(
     folder: Path,
     table: Path,
     tmp_path: Path,
-    kind: str,  # noqa: F811
+    kind: str,
 ) -> None:
     command, *options = KINDS[kind]
     written = []
@@ -84,7 +92,7 @@ def test_each_kind_is_drawn_without_warnings_and_always_the_same(
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_each_format_has_the_same_bytes_twice(shell: Shell, table: Path, ending: str) -> None:  # noqa: F811
+def test_each_format_has_the_same_bytes_twice(shell: Shell, table: Path, ending: str) -> None:
     files = [Path(f"{k}.{ending}") for k in range(2)]
     for file in files:
         assert shell("plot", "pareto", table, "--width", "column", "--output", file).status == 0
@@ -95,13 +103,13 @@ GIVEN = ["--algorithm", "qemu", "--workload", "uniform", "--link", "gigabit", "-
          "-w", "rate=50MB/s", "-w", "working_set=8MiB"]  # fmt: skip
 
 
-def test_a_timeline_of_what_is_given(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
+def test_a_timeline_of_what_is_given(shell: Shell, tmp_path: Path) -> None:
     assert shell("plot", "timeline", *GIVEN, "--output", "one.png").out == "written: one.png\n"
     shell("plot", "timeline", *GIVEN, "--output", "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-def test_a_timeline_of_a_stored_result(shell: Shell, folder: Path, table: Path) -> None:  # noqa: F811
+def test_a_timeline_of_a_stored_result(shell: Shell, folder: Path, table: Path) -> None:
     key = load_results(folder)["key"].iloc[3]
     for k, path in enumerate((folder, table)):
         options = ["--from", path, "--key", key[:14], "--output", f"{k}.png"]
@@ -109,7 +117,7 @@ def test_a_timeline_of_a_stored_result(shell: Shell, folder: Path, table: Path) 
     assert Path("0.png").read_bytes() == Path("1.png").read_bytes()
 
 
-def test_a_migration_that_gives_up_is_drawn_with_that_word(shell: Shell) -> None:  # noqa: F811
+def test_a_migration_that_gives_up_is_drawn_with_that_word(shell: Shell) -> None:
     never = ["-w", "rate=900MB/s", "-w", "working_set=16MiB", "-a", "downtime_limit=1ms"]
     options = [*GIVEN[:-4], *never, "-a", "cancel_after=2s"]
     ended = shell("plot", "timeline", *options, "--output", "x.png")
@@ -123,7 +131,7 @@ def test_stored_rows_give_their_tasks(folder: Path, table: Path) -> None:
             assert task_of(row.to_dict()).key == row["key"]
 
 
-def test_left_out_migrations_are_counted(shell: Shell, table: Path) -> None:  # noqa: F811
+def test_left_out_migrations_are_counted(shell: Shell, table: Path) -> None:
     results = pd.read_csv(table, dtype=str, keep_default_na=False)
     results.loc[results["algorithm"] == "hybrid", "status"] = "gave_up"
     results.to_csv("ended.csv", index=False)
@@ -136,7 +144,7 @@ def test_left_out_migrations_are_counted(shell: Shell, table: Path) -> None:  # 
         assert "migrations did not complete and are left out" in ended.out
 
 
-def test_conditions_choose_rows(shell: Shell, table: Path) -> None:  # noqa: F811
+def test_conditions_choose_rows(shell: Shell, table: Path) -> None:
     some = ["--where", "link.rate > 1e8 and algorithm != 'hybrid'", "--where", "seed == 1"]
     assert shell("plot", "bars", table, *some, "--output", "x.png").status == 0
     ended = shell("plot", "bars", table, "--where", "seed == 7", "--output", "x.png")
@@ -167,7 +175,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_bad_input_is_told_in_one_sentence(shell: Shell, table: Path, name: str) -> None:  # noqa: F811
+def test_bad_input_is_told_in_one_sentence(shell: Shell, table: Path, name: str) -> None:
     arguments, expected = BAD[name]
     given = [str(table) if word == "TABLE" else word for word in arguments]
     ended = shell("plot", *given, "--output", "x.png")
@@ -178,7 +186,7 @@ def test_bad_input_is_told_in_one_sentence(shell: Shell, table: Path, name: str)
 
 
 @pytest.mark.parametrize("to", ["x.gif", "nowhere/x.png", "."])
-def test_a_figure_that_cannot_be_written_is_told_first(shell: Shell, table: Path, to: str) -> None:  # noqa: F811
+def test_a_figure_that_cannot_be_written_is_told_first(shell: Shell, table: Path, to: str) -> None:
     ended = shell("plot", "bars", table, "--output", to)
     assert ended.status == 2
     assert ended.err.startswith(f"migsim: --output {to}: ")
@@ -198,7 +206,7 @@ def test_what_has_changed_since_is_not_simulated_again(
     folder: Path,
     column: str,
     value: object,
-    expected: str,  # noqa: F811
+    expected: str,
 ) -> None:
     row = load_results(folder).iloc[:1].copy()
     if column == "algorithm_digest":
@@ -211,7 +219,7 @@ def test_what_has_changed_since_is_not_simulated_again(
     assert expected in ended.err
 
 
-def test_recorded_runs_of_ones_own_are_drawn(shell: Shell) -> None:  # noqa: F811
+def test_recorded_runs_of_ones_own_are_drawn(shell: Shell) -> None:
     from migsim.validate.qemu import RUNS
 
     lines = next(iter(RUNS)).read_text().splitlines()[:3]

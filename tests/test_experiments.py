@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from figures import check_figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -23,7 +24,6 @@ from migsim.cli.run import _write
 from migsim.collect import collect
 from migsim.experiment import Experiment, Plan, load, with_lost_time
 from migsim.plotting import (
-    Look,
     Panel,
     dot_panels,
     heat_panels,
@@ -302,6 +302,7 @@ def test_nothing_of_a_figure_lies_outside_of_it(ran: Ran) -> None:
     figure = ran.experiment.figure(ran.results)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    check_figure(figure)
     box = figure.get_tightbbox(canvas.get_renderer())  # in inches
     width, height = figure.get_size_inches()
     assert box.x0 >= 0
@@ -315,8 +316,9 @@ def test_nothing_of_a_figure_lies_outside_of_it(ran: Ran) -> None:
 
 def test_every_built_in_algorithm_has_a_look_of_its_own() -> None:
     looks = [look_of(name) for name in names("algorithm")]
-    for part in Look.__dataclass_fields__:
+    for part in ("label", "short", "colour"):
         assert len({getattr(look, part) for look in looks}) == len(looks), part
+    assert len({(look.marker, look.filled) for look in looks}) == len(looks)
     others = look_of("theirs.py:new")
     assert others.label == "new"  # so none of the built-in ones fell back to this
     assert not {look.colour for look in looks} & {others.colour}

@@ -93,13 +93,14 @@ def _filtered(results: pd.DataFrame, condition: str) -> pd.DataFrame:
     for name in sorted((str(name) for name in results if "." in str(name)), key=len, reverse=True):
         text = re.sub(rf"(?<![`\w.]){re.escape(name)}(?![`\w.])", f"`{name}`", text)
     try:
-        holds = results.eval(text, engine="python")
+        holds: Any = results.eval(text, engine="python")
     except Exception as error:  # whatever pandas makes of a text that is no condition
         reason = " ".join(str(error).split())
         raise InputError(f"--where '{condition}': cannot be evaluated: {reason}") from None
-    if getattr(holds, "dtype", None) != bool:
+    if str(getattr(holds, "dtype", "")) != "bool":
         raise InputError(f"--where '{condition}': expected a condition that holds or does not")
-    return results[holds]
+    found: pd.DataFrame = results.loc[holds.to_numpy(bool)]
+    return found
 
 
 def numeric(results: pd.DataFrame, option: str, column: str) -> str:

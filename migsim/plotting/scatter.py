@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migsim.plotting import style
 from migsim.plotting.identity import OKABE_ITO
@@ -59,14 +59,24 @@ def predicted_figure(
     for row in grid:
         row[0].set_ylabel("predicted")
     handles = [
-        Line2D([], [], label=kind, linestyle="none", marker=_MARKERS[k % len(_MARKERS)],
-               color=OKABE_ITO[k % len(OKABE_ITO)], markersize=4.5, markeredgewidth=0.4,
-               markeredgecolor="white")
+        Line2D([], [], label=kind, linestyle="none", **_mark(k))
         for k, kind in enumerate(kinds)
     ]  # fmt: skip
     style.title(figure, title)
     style.legend_of(figure, handles, title=legend_title or None)
     return figure
+
+
+def _mark(place: int) -> dict[str, Any]:
+    """Return how the kind at a place of the list is drawn."""
+    marker = _MARKERS[place % len(_MARKERS)]
+    return {
+        "marker": marker,
+        "color": OKABE_ITO[place % len(OKABE_ITO)],
+        "markersize": 7.0 if marker == "*" else 4.5,
+        "markeredgewidth": 0.4,
+        "markeredgecolor": "white",
+    }
 
 
 def _scatter(axes: Axes, panel: Mapping[str, Points], kinds: Sequence[str]) -> None:
@@ -84,10 +94,8 @@ def _scatter(axes: Axes, panel: Mapping[str, Points], kinds: Sequence[str]) -> N
                  for value, (_, high) in zip(points.measured, points.spread, strict=True)],
             ]  # fmt: skip
         axes.errorbar(
-            points.measured, points.predicted, xerr=spread, linestyle="none",
-            marker=_MARKERS[k % len(_MARKERS)], color=OKABE_ITO[k % len(OKABE_ITO)],
-            markersize=4.5, markeredgewidth=0.4, markeredgecolor="white", elinewidth=0.8,
-            capsize=1.5,
+            points.measured, points.predicted, xerr=spread, linestyle="none", elinewidth=0.8,
+            capsize=1.5, **_mark(k),
         )  # fmt: skip
         ends = [end for pair in points.spread for end in pair]
         seen += [value for value in (*points.measured, *points.predicted, *ends) if value > 0]

@@ -22,7 +22,7 @@ __all__ = ["KINDS", "sent_by_kind", "timeline_figure"]
 
 KINDS = {
     "first copy": (OKABE_ITO[0], ""),
-    "zero page": ("0.8", ""),
+    "zero page": (OKABE_ITO[2], "----"),
     "sent again": (OKABE_ITO[1], "\\\\\\\\"),
     "pushed": (OKABE_ITO[5], "...."),
     "demanded": (OKABE_ITO[3], "xxxx"),
@@ -103,20 +103,34 @@ def timeline_figure(
 def _draw_pages(axes: Axes, samples: Sequence[Sample], edges: Floats) -> list[Any]:
     """Draw the pages that leave each second, stacked; return what the legend shows."""
     spans = np.diff(edges)
-    below = np.zeros(spans.size)
+    below, zeros = np.zeros(spans.size), np.zeros(spans.size)
     handles = []
     for kind, counts in sent_by_kind(samples, edges).items():
         colour, hatch = KINDS[kind]
         rate = np.diff(counts) / spans / 1e3
         if not rate.any():
             continue
+        if kind == "zero page":
+            zeros = rate
         handles.append(
             axes.stairs(below + rate, edges, baseline=below, fill=True, facecolor=colour,
                         hatch=hatch, edgecolor="white" if hatch else colour, linewidth=0,
                         label=kind)
         )  # fmt: skip
         below = below + rate
-    axes.set_ylim(0, 1.12 * max(float(below.max(initial=0.0)), 1e-6))
+    most, whole = float(below.max(initial=0.0)), float((below - zeros).max(initial=0.0))
+    if (
+        whole > 0 and most > 4 * whole
+    ):  # zero pages, which take next to no time, would hide the rest
+        at = int(below.argmax())
+        early = at < below.size / 2
+        axes.annotate(
+            f"up to {most:,.0f}", (edges[at + (not early)], 0.93), ha="left" if early else "right",
+            xycoords=("data", "axes fraction"), xytext=(4 if early else -4, 0),
+            textcoords="offset points", va="top", fontsize=style.SMALL, color="0.3",
+        )  # fmt: skip
+        most = 1.8 * whole
+    axes.set_ylim(0, 1.12 * max(most, 1e-6))
     axes.set_ylabel("pages sent\n(1000/s)")
     return handles
 
