@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from migsim.errors import InputError
 from migsim.interrupts import interrupts_held
-from migsim.jobs import Done, Job, OtherSource, Stopped, run_batch
+from migsim.jobs import Done, Job, OtherSource, Stopped, keep_freed_memory, run_batch
 
 __all__ = ["Cluster", "connected"]
 
@@ -54,6 +54,11 @@ _QUIET = {
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }
 """The environment of workers here: no logs, and no profiler, which would take some of the time."""
+
+
+def _run_batch(jobs: Sequence[Job], budget: float) -> list[Done]:
+    keep_freed_memory()
+    return run_batch(jobs, budget)
 
 
 class Cluster:
@@ -109,7 +114,7 @@ class Cluster:
 
     def _submit(self, batch: Sequence[Job]) -> Future:
         try:
-            future = self._client.submit(run_batch, batch, _BUDGET_SECONDS, pure=False)
+            future = self._client.submit(_run_batch, batch, _BUDGET_SECONDS, pure=False)
         except Exception:  # a client that has lost its scheduler says so in many ways
             raise self._gone() from None
         future.add_done_callback(self._ended.put)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from migsim.errors import InputError
 from migsim.simulate import execute
 from migsim.store import Row
 from migsim.task import Task, key_of
+from migsim.units import MIB
 
-__all__ = ["Done", "Executor", "Job", "OtherSource", "Stopped", "run_batch", "run_job"]
+__all__ = [
+    "Done",
+    "Executor",
+    "Job",
+    "OtherSource",
+    "Stopped",
+    "keep_freed_memory",
+    "run_batch",
+    "run_job",
+]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 Job = tuple[str, Task]
 """A task with the key under which its row is wanted."""
@@ -42,6 +57,19 @@ class Executor(Protocol):
         jobs that run are given up.
         """
         ...
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory that it frees, where the C library is GNU's.
+
+    Else every large buffer may be mapped anew, above all under Dask, whose nannies set
+    MALLOC_TRIM_THRESHOLD_: small migrations then spend a quarter of their time in page faults.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_MMAP_THRESHOLD, 32 * MIB)
+        allocator.mallopt(_M_TRIM_THRESHOLD, 256 * MIB)
 
 
 def run_job(job: Job) -> Done:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from migsim.interrupts import interrupts_held
-from migsim.jobs import Done, Job, Stopped, run_job
+from migsim.jobs import Done, Job, Stopped, keep_freed_memory, run_job
 
 __all__ = ["Crew", "default_workers"]
 
@@ -50,6 +50,7 @@ def _end_with_parent() -> None:
 def _serve(connection: Connection) -> None:
     """Answer jobs with what they come to until there are no more: what a worker does."""
     _end_with_parent()
+    keep_freed_memory()
     while True:
         try:
             job = connection.recv()

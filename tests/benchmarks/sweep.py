@@ -8,12 +8,12 @@ Efficiency is the time of one process over that of N, and over N. Nothing else s
 from __future__ import annotations
 
 import hashlib
-import os
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,17 +50,8 @@ def executors(count: int, kind: str) -> Iterator[Executor]:
             yield crew
 
 
-def processor_seconds() -> float:
-    """Return the CPU time of this process and all below it, as proc(5) tells it."""
-    found: dict[int, tuple[int, int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            found[int(path.parent.name)] = (int(fields[1]), int(fields[11]) + int(fields[12]))
-    ours = {os.getpid()}
-    for _ in range(4):  # the fork server's and the nannies' children, too
-        ours |= {pid for pid, (parent, _) in found.items() if parent in ours}
-    return sum(found[pid][1] for pid in ours) / os.sysconf("SC_CLK_TCK")
+PARTS = 5
+"""The migrations are run in so many parts, each by all in turn: a machine's speed drifts."""
 
 
 def main(count: int) -> None:
@@ -69,30 +60,32 @@ def main(count: int) -> None:
     started = time.perf_counter()
     keys = check(tasks)
     print(f"checking {count} tasks: {time.perf_counter() - started:.1f} s")
-    alone = 0.0
-    for kind, workers in (("local", 1), ("local", 2), ("dask", 2)):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Store(Path(folder)) as store,
-            executors(workers, kind) as executor,
-        ):
-            # Kernels are loaded, and every worker has its plug-ins, before the clock starts.
-            with Store(Path(folder) / "warm") as warm:
-                extra = axis("seed", range(-40, 0)) * axis("algorithm", ALGORITHMS)
-                collect(extra.tasks(workload="hotcold", memory="64MiB"), warm, executor=executor)
-            before = processor_seconds()
-            started = time.perf_counter()
-            collect(tasks, store, keys=keys, executor=executor)
-            took = time.perf_counter() - started
-            processor = processor_seconds() - before
-            digest = hashlib.sha256(store.path.read_bytes()).hexdigest()[:12]
-        alone = alone or took
-        print(
-            f"{kind} {workers}: {took:.1f} s, {count / took:.0f} migrations/s, efficiency "
-            f"{100 * alone / took / workers:.0f} %, CPU time of all processes {processor:.1f} s, "
-            f"load {os.getloadavg()[0]:.1f}, file {digest}",
-            flush=True,
-        )
+    kinds = (("local", 1), ("local", 2), ("dask", 2))
+    took: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        stores = {
+            kind: stack.enter_context(Store(Path(folder) / f"{kind[0]}{kind[1]}")) for kind in kinds
+        }
+        for part in range(PARTS):
+            for kind in kinds:
+                with executors(kind[1], kind[0]) as executor:
+                    # Every worker has its kernels and plug-ins before the clock starts.
+                    with Store(Path(folder) / f"warm {kind} {part}") as warm:
+                        extra = axis("seed", range(-40, 0)) * axis("algorithm", ALGORITHMS)
+                        collect(extra.tasks(workload="hotcold", memory="64MiB"), warm,
+                                executor=executor)  # fmt: skip
+                    started = time.perf_counter()
+                    collect(tasks[part::PARTS], stores[kind], keys=keys[part::PARTS],
+                            executor=executor)  # fmt: skip
+                    took[kind].append(time.perf_counter() - started)
+        for kind, seconds in took.items():
+            ratios = [one / other for one, other in zip(took[kinds[0]], seconds, strict=True)]
+            digest = hashlib.sha256(stores[kind].path.read_bytes()).hexdigest()[:12]
+            print(
+                f"{kind[0]} {kind[1]}: {sum(seconds):.1f} s, {count / sum(seconds):.0f} "
+                f"migrations/s, efficiency {100 * statistics.median(ratios) / kind[1]:.0f} % "
+                f"(median of {PARTS}), file {digest}"
+            )
 
 
 if __name__ == "__main__":
