@@ -38,7 +38,8 @@ def choose(
 ) -> pd.DataFrame:
     """Return the rows for which ``where`` is true, the ``columns`` of them, sorted.
 
-    ``where`` is in pandas' query language; names with dots stand in backticks. Raises `InputError`.
+    ``where`` is in pandas' query language; names with dots may stand as they are. Raises
+    `InputError`.
     """
     if where is not None:
         table = _where(table, where)
@@ -58,7 +59,7 @@ def _where(table: pd.DataFrame, where: str) -> pd.DataFrame:
     if "@" in where:
         raise InputError(f"--where {where}: '@' is for programs, expected columns and values")
     try:
-        chosen = table.eval(where, engine="python")
+        chosen = table.eval(_quoted(where, table), engine="python")
     except Exception as error:  # whatever Python and pandas have to say about an expression
         raise InputError(f"--where {where}: {_reason(error, where, table)}") from None
     if not isinstance(chosen, pd.Series) or chosen.dtype.kind not in "bO":
@@ -66,12 +67,16 @@ def _where(table: pd.DataFrame, where: str) -> pd.DataFrame:
     return table[chosen.fillna(False).astype(bool)]
 
 
+def _quoted(where: str, table: pd.DataFrame) -> str:
+    """Put names of columns that have dots into backticks, as pandas wants them."""
+    names = {str(name) for name in table.columns}
+    part = r"\"[^\"]*\"|'[^']*'|`[^`]*`|[A-Za-z_]\w*(?:\.\w+)+"
+    return re.sub(part, lambda it: f"`{it[0]}`" if it[0] in names else it[0], where)
+
+
 def _reason(error: Exception, where: str, table: pd.DataFrame) -> str:
     names = [str(name) for name in table.columns]
     plain = re.sub(r"\"[^\"]*\"|'[^']*'|`[^`]*`", " ", where)
-    for name in re.findall(r"[A-Za-z_]\w*(?:\.\w+)+", plain):
-        if name in names:
-            return f"a name with a dot stands in backticks: `{name}`"
     quoted = re.findall(r"`([^`]*)`", where)
     bare = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", plain)
     words = {"and", "or", "not", "in", "True", "False"}

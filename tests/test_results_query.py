@@ -52,6 +52,8 @@ def invoke(*arguments: str) -> str:
         ("not (link in ['metro'])", 6),
         ("`algorithm.preempt` == True", 6),
         ("seed > 5", 0),
+        ("link.rtt > 0.001 and algorithm.max_rounds == 30", 3),
+        ("algorithm != 'link.rtt'", 12),
     ],
 )
 def test_conditions_choose_rows(table: pd.DataFrame, where: str, rows: int) -> None:
@@ -63,7 +65,7 @@ def test_conditions_choose_rows(table: pd.DataFrame, where: str, rows: int) -> N
     [
         ("sed < 2", "there is no column 'sed', did you mean 'seed'"),
         ("`link.rt` < 2", "there is no column 'link.rt', did you mean 'link.rtt'"),
-        ("link.rtt < 2", "a name with a dot stands in backticks: `link.rtt`"),
+        ("link.rt < 2", "there is no column 'link.rt', did you mean 'link.rtt'"),
         ("seed <", "cannot be understood"),
         ("seed + 1", "expected a condition"),
         ("seed", "expected a condition"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,10 +73,11 @@ def chosen(path: Path, conditions: tuple[str, ...]) -> pd.DataFrame:
     from migsim.experiment import completed_only, with_lost_time
     from migsim.plotting.quantities import with_scenarios
     from migsim.results import load_results
+    from migsim.results_query import choose
 
     results = load_results(path)
     for condition in conditions:
-        results = _filtered(results, condition)
+        results = choose(results, condition, [])
     if results.empty:
         held = " for which --where holds" if conditions else ""
         raise InputError(f"{path}: there are no results{held}")
@@ -86,21 +86,6 @@ def chosen(path: Path, conditions: tuple[str, ...]) -> pd.DataFrame:
         click.echo(f"{ended} of {len(results)} migrations did not complete and are left out")
     named = with_scenarios(results.reset_index(drop=True).copy())
     return with_lost_time(completed_only(named.copy()).copy())
-
-
-def _filtered(results: pd.DataFrame, condition: str) -> pd.DataFrame:
-    text = condition
-    for name in sorted((str(name) for name in results if "." in str(name)), key=len, reverse=True):
-        text = re.sub(rf"(?<![`\w.]){re.escape(name)}(?![`\w.])", f"`{name}`", text)
-    try:
-        holds: Any = results.eval(text, engine="python")
-    except Exception as error:  # whatever pandas makes of a text that is no condition
-        reason = " ".join(str(error).split())
-        raise InputError(f"--where '{condition}': cannot be evaluated: {reason}") from None
-    if str(getattr(holds, "dtype", "")) != "bool":
-        raise InputError(f"--where '{condition}': expected a condition that holds or does not")
-    found: pd.DataFrame = results.loc[holds.to_numpy(bool)]
-    return found
 
 
 def numeric(results: pd.DataFrame, option: str, column: str) -> str:

@@ -26,8 +26,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
         click.option("--columns", metavar="A,B,...", help="Which columns, in that order."),
         click.option("--where", metavar="CONDITION",
-                     help="Which rows, such as 'seed < 3 and `link.rtt` > 0.01'; names with dots "
-                     "stand in backticks."),
+                     help="Which rows, such as 'seed < 3 and link.rtt > 0.01': a query of pandas."),
         click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=Path),
     ):  # fmt: skip
         command = decorate(command)
