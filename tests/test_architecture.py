@@ -27,7 +27,7 @@ LAYERS = [
     ["looks"],
     ["migration"],
     ["simulate", "store", "sweep", "time_left"],
-    ["jobs"],
+    ["jobs", "drawing"],
     ["workers", "cluster"],
     ["collect", "experiment", "results", "adaptive"],
     ["housekeeping", "results_query"],

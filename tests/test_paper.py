@@ -14,14 +14,14 @@ from helpers import ROOT
 from matplotlib.figure import Figure
 
 from migsim import InputError
-from migsim.experiment import Claim, Experiment, Plan, completed_only, drawn, load
+from migsim.experiment import Claim, Experiment, Plan, drawn, load
 from migsim.paper.build import broken_claims, compile_text, lay_out
 from migsim.paper.committed import commit, committed_facts, committed_results
 from migsim.paper.facts import differences, facts_of, facts_of_experiment
+from migsim.paper.figures import figures_of
 from migsim.paper.plan import PaperPlan, read_plan
 from migsim.registry import names
 from migsim.task import MODEL_VERSION
-from migsim.validate.drawing import draw_points
 
 PAPER = ROOT / "paper"
 CHANGED = "run 'migsim paper --update'"
@@ -67,13 +67,8 @@ def test_the_paper_tells_of_every_experiment(plan: PaperPlan) -> None:
 def test_the_paper_is_typeset_and_has_eight_to_ten_pages(
     plan: PaperPlan, results: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
-    figures = {}
-    for name, table in results.items():
-        figures |= drawn(load(name), completed_only(table))
     facts = committed_facts(PAPER)
-    for name, found in facts["validations"].items():
-        if "points" in found:
-            figures[name] = draw_points(name, found["points"])
+    figures = figures_of(plan, results, facts["validations"])
     build = tmp_path / "build"
     lay_out(PAPER, build, facts, figures)
     pdf = compile_text(plan, build)
@@ -110,6 +105,7 @@ def folder(tmp_path: Path) -> Path:
         ("text = 'text.typ'\nexperiments = {gigabit = {seeds = 0}}", "seeds is 0, expected 1"),
         ("text = 'text.typ'\nexperiments = {gigabit = {sedes = 1}}", "unknown field `sedes`"),
         ("text = 'text.typ'\nexperiments = {}\nvalidations = ['tpc']", "did you mean 'tcp'"),
+        ("text = 'text.typ'\nexperiments = {}\n[timelines.x]\nalgorithm = 'qemu'", "`workload`"),
         ("text = 'text.typ'\nexperiments = {}\nlistings = ['precpy']", "did you mean 'precopy'"),
     ],
 )

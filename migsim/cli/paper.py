@@ -12,7 +12,6 @@ from migsim.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from migsim.paper.plan import PaperPlan
 
@@ -51,8 +50,8 @@ def command(
     from migsim.paper.build import broken_claims, compile_text, lay_out
     from migsim.paper.committed import commit, committed_facts, committed_results
     from migsim.paper.facts import differences, facts_of
+    from migsim.paper.figures import figures_of
     from migsim.paper.plan import read_plan
-    from migsim.validate.drawing import draw_points
 
     if quick and (committed or update):
         raise InputError("--quick goes with neither --committed nor --update: it gives no results")
@@ -63,12 +62,7 @@ def command(
     else:
         results = _run_sweeps(plan, store, workers, dask, quick=quick)
         validations = _run_validations(plan)
-    experiments, figures, pages = _read(results)
-    figures |= {
-        name: draw_points(name, found["points"])
-        for name, found in validations.items()
-        if "points" in found
-    }
+    experiments, pages = _read(results)
     facts = facts_of(experiments, validations, listings=plan.listings, quick=quick)
     broken = list(broken_claims(facts))
     for claim in broken:
@@ -76,6 +70,8 @@ def command(
     if broken:
         sys.exit(1)
     build = store / "paper"
+    _step("draws the figures")
+    figures = figures_of(plan, results, validations)
     _step("typesets the paper")
     lay_out(folder, build, facts, figures)
     pdf = build / Path(plan.text).with_suffix(".pdf").name
@@ -127,20 +123,16 @@ def _run_validations(plan: PaperPlan) -> dict[str, Any]:
     return found
 
 
-def _read(
-    results: dict[str, pd.DataFrame],
-) -> tuple[dict[str, Any], dict[str, Figure], dict[str, str]]:
-    """Return what the results come to, all figures by name, and pages by experiment."""
-    from migsim.experiment import completed_only, drawn, load
+def _read(results: dict[str, pd.DataFrame]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the results come to, and the pages of those experiments that have one."""
+    from migsim.experiment import completed_only, load
     from migsim.paper.facts import facts_of_experiment
 
     facts: dict[str, Any] = {}
-    figures: dict[str, Figure] = {}
     pages: dict[str, str] = {}
     for name, table in results.items():
         _step(f"reads: {name}")
-        experiment, usable = load(name), completed_only(table)
+        experiment = load(name)
         facts[name] = facts_of_experiment(experiment, table)
-        figures |= drawn(experiment, usable)
-        pages[name] = experiment.page(usable)
-    return facts, figures, pages
+        pages[name] = experiment.page(completed_only(table))
+    return facts, pages

@@ -11,13 +11,11 @@ from migsim.cli.comparison import working
 from migsim.cli.migrate import task_of, task_options
 from migsim.cli.plot_options import Output, chosen, output, where
 from migsim.errors import InputError
-from migsim.units import format_rate, format_seconds, format_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from migsim._types import Floats
-    from migsim.simulate import Outcome
     from migsim.task import ResolvedTask
 
 __all__ = ["faults", "predicted", "timeline"]
@@ -38,6 +36,7 @@ def timeline(path: Path | None, key: str | None, out: Output, **options: Any) ->
     The migration is that of the options of 'migsim migrate', or a stored one. It is simulated twice
     and looked at the second time, which changes nothing of it.
     """
+    from migsim.drawing import draw_migration
     from migsim.simulate import load_kernels, watched
 
     task = _stored(path, key, options) if path or key else _given(options)
@@ -50,7 +49,7 @@ def timeline(path: Path | None, key: str | None, out: Output, **options: Any) ->
         raise InputError(f"the migration ended {result.status} and is not drawn: {last}")
     if result.status != "completed":
         click.echo(f"the migration did not complete ({result.status}): {result.error.strip()}")
-    out.save(_timeline_figure(task, outcome, samples, out))
+    out.save(draw_migration(task, outcome, samples, title=out.title, width=out.width))
 
 
 def _given(options: dict[str, Any]) -> ResolvedTask:
@@ -80,33 +79,6 @@ def _stored(path: Path | None, key: str | None, options: dict[str, Any]) -> Reso
         what = "no result has" if found.empty else f"{len(found)} results have"
         raise InputError(f"{path}: {what} a key that begins with '{key}', expected one")
     return recalled(found.iloc[0].to_dict())
-
-
-def _timeline_figure(
-    task: ResolvedTask, outcome: Outcome, samples: list[Any], out: Output
-) -> Figure:
-    from migsim.plotting.identity import look_of
-    from migsim.plotting.timeline import timeline_figure
-
-    result, link = outcome.result, task.link
-    total = result.total_seconds
-    pauses = [event.end for event in outcome.timeline if event.act == "pause"]
-    resumed = min(total, pauses[0] + result.downtime_seconds) if pauses else total
-    end = (
-        f"total {format_seconds(total)}, downtime {format_seconds(result.downtime_seconds)}"
-        if result.status == "completed"
-        else f"{result.status.replace('_', ' ')} after {format_seconds(total)}"
-    )
-    title = out.title or (
-        f"{look_of(task.algorithm.name).label}, {task.workload.name}, "
-        f"{format_size(task.vm.memory)}, {format_rate(link.rate)}, {format_seconds(link.rtt)} "
-        f"round trip: {end}"
-    )
-    return timeline_figure(
-        samples, outcome.timeline, total=total, resumed=resumed, page_size=task.vm.page_size,
-        pages=task.vm.pages, goodput=link.goodput, title=title,
-        bins=max(25, min(200, result.pages_sent // 25)), width=out.width,
-    )  # fmt: skip
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,7 @@ from migsim.errors import InputError, did_you_mean
 from migsim.registry import names
 from migsim.validate.facts import VALIDATIONS
 
-__all__ = ["PaperPlan", "Sweep", "read_plan"]
+__all__ = ["Migration", "PaperPlan", "Sweep", "read_plan"]
 
 FILE = "paper.toml"
 
@@ -26,6 +27,24 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seeds: int
 
 
+class Migration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A migration that is drawn over time, by the fields of `Task`.
+
+    Attributes:
+        width: ``page`` or ``column``.
+        title: what stands above it.
+    """
+
+    algorithm: str
+    workload: str
+    link: str
+    title: str
+    memory: str | None = None
+    algorithm_args: dict[str, str | int | float | bool] = {}
+    workload_args: dict[str, str | int | float | bool] = {}
+    width: Literal["page", "column"] = "page"
+
+
 class PaperPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a paper is made of.
 
@@ -34,12 +53,14 @@ class PaperPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         experiments: the experiments whose results it tells of, by name.
         validations: the comparisons whose figures it tells, of `VALIDATIONS`.
         listings: the algorithms whose source it prints.
+        timelines: migrations that are drawn over time, by the names of their figures.
     """
 
     text: str
     experiments: dict[str, Sweep]
     validations: list[str] = []
     listings: list[str] = []
+    timelines: dict[str, Migration] = {}
 
 
 def read_plan(folder: Path) -> PaperPlan:
