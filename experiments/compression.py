@@ -421,13 +421,17 @@ def figure(results: pd.DataFrame) -> Figure:
         Panel("time_ratio", "total time / raw", log=True),
         Panel("downtime_ratio", "downtime / raw", log=True),
         Panel("bytes_ratio", "bytes sent / raw", log=True),
-        Panel("busy", "processors busy"),
     ]
+    return _map(results, panels, "Codecs against pre-copy of raw pages, guests of 1 GiB")
+
+
+def figures(results: pd.DataFrame) -> dict[str, Figure]:
+    """Return how many processors the encoders keep busy."""
+    panels = [Panel("busy", "processors busy")]
+    return {"processors": _map(results, panels, "Processors that codecs keep busy")}
+
+
+def _map(results: pd.DataFrame, panels: list[Panel], title: str) -> Figure:
     return heat_panels(
-        _prepared(results),
-        panels,
-        rows="codec",
-        columns="label",
-        across="speed",
-        title="Codecs against pre-copy of raw pages, guests of 1 GiB",
+        _prepared(results), panels, rows="codec", columns="label", across="speed", title=title
     )

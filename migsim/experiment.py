@@ -131,7 +131,7 @@ def completed_only(results: pd.DataFrame) -> pd.DataFrame:
     ]
     blanked = results.astype(dict.fromkeys(measured, float))
     blanked.loc[results["status"] != "completed", measured] = math.nan
-    return blanked
+    return blanked.copy()  # in one piece: each column was converted by itself
 
 
 def tasks_of(experiment: Experiment, plan: Plan) -> list[Task]:

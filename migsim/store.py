@@ -254,4 +254,4 @@ def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFr
     table = pd.DataFrame.from_records(records)
     if labels is not None:
         table.insert(0, "label", list(labels))
-    return table
+    return table.copy()  # in one piece: more than a hundred columns were put in one by one
