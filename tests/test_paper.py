@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from matplotlib.figure import Figure
 
 from migsim import InputError
 from migsim.experiment import Claim, Experiment, Plan, drawn, load
-from migsim.paper.build import broken_claims, compile_text, lay_out
+from migsim.paper.build import broken_claims, check_build, compile_text, lay_out
 from migsim.paper.committed import commit, committed_facts, committed_results
 from migsim.paper.facts import differences, facts_of, facts_of_experiment
 from migsim.paper.figures import figures_of
 from migsim.paper.plan import PaperPlan, read_plan
 from migsim.registry import names
 from migsim.task import MODEL_VERSION
+from migsim.validate.facts import VALIDATIONS
 
 PAPER = ROOT / "paper"
 CHANGED = "run 'migsim paper --update'"
@@ -60,6 +62,34 @@ def test_no_committed_claim_is_broken() -> None:
     assert list(broken_claims(committed_facts(PAPER))) == []
 
 
+def claims_said() -> Iterator[tuple[str, str, str]]:
+    """Yield experiment, beginning of the claim and body of every claim that the text makes."""
+    for path in sorted(PAPER.glob("*.typ")):
+        text = path.read_text()
+        names_of = dict(re.findall(r'#let (\w+) = "(\w+)"', text))
+        for found in re.finditer(r'#claim\((?:"(\w+)"|(\w+)), "([^"]+)"\)\[', text):
+            end, depth = found.end(), 1
+            while depth:
+                depth += {"[": 1, "]": -1}.get(text[end], 0)
+                end += 1
+            yield found[1] or names_of[found[2]], found[3], text[found.end() : end - 1]
+
+
+def test_what_the_text_says_of_a_claim_has_only_its_numbers() -> None:
+    facts = committed_facts(PAPER)["experiments"]
+    checked = 0
+    for experiment, start, body in claims_said():
+        (claim,) = [
+            claim for claim in facts[experiment]["claims"] if claim["sentence"].startswith(start)
+        ]
+        told = f"{claim['sentence']} {claim['evidence']}"
+        plain = re.sub(r"#\w+\([^)]*\)|@\w+|\\u\{\w+\}", "", body).replace("~", " ")
+        for number in re.findall(r"\d+(?:\.\d+)?", plain):
+            checked += 1
+            assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.]*\d)", told), (body, told)
+    assert checked > 20
+
+
 def test_the_paper_tells_of_every_experiment(plan: PaperPlan) -> None:
     assert set(plan.experiments) == set(names("experiment"))
 
@@ -76,6 +106,14 @@ def test_the_paper_is_typeset_and_has_eight_to_ten_pages(
     assert pdf == (PAPER / "migsim.pdf").read_bytes(), CHANGED
     (pages,) = json.loads(typst.query(build / plan.text, "<pages>", field="value"))
     assert 8 <= pages <= 10
+
+
+@pytest.mark.parametrize("name", ["linear", "tcp"])
+def test_the_committed_facts_of_a_comparison_are_those_that_it_gives(name: str) -> None:
+    """Of the quick ones; `.ci/run` builds the paper and so checks all of them."""
+    known = committed_facts(PAPER)["validations"][name]
+    again = json.loads(json.dumps(VALIDATIONS[name]()))
+    assert list(differences(known, again)) == [], CHANGED
 
 
 # ---- plans ---------------------------------------------------------------------------------------
@@ -199,6 +237,18 @@ def builds(folder: Path, text: str, facts: dict[str, Any]) -> Iterator[bytes]:
         figures = drawn(experiment(), made_results())
         lay_out(folder, folder.parent / place, facts, figures)
         yield compile_text(plan, folder.parent / place)
+
+
+@pytest.mark.parametrize("build", [".", "mine", "mine/within", "kept"])
+def test_a_paper_is_not_built_over_its_text_nor_over_what_is_not_its_own(
+    folder: Path, build: str
+) -> None:
+    (folder.parent / "kept").mkdir()
+    (folder.parent / "kept" / "rows.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"over its own text|is left alone"):
+        check_build(folder, folder.parent / build)
+    check_build(folder, folder.parent / "new")
+    assert (folder / "text.typ").read_text() == TEXT
 
 
 def test_the_same_facts_give_the_same_bytes(folder: Path) -> None:

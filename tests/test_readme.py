@@ -98,4 +98,6 @@ def test_the_files_that_it_names_are_there() -> None:
     root = Path(__file__).parents[1]
     named = re.findall(r"`((?:tests|paper|workloads)/[\w/.]+\.\w+)`", README)
     assert named
+    named += re.findall(r"\]\(((?!http)[\w/.-]+)\)", README)
+    assert "paper/migsim.pdf" in named
     assert not [name for name in named if not (root / name).is_file()]

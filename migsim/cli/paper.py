@@ -30,7 +30,7 @@ __all__ = ["command"]
 @click.option("--dask", metavar="ADDRESS", help="Run sweeps on a Dask cluster, as 'migsim run'.")
 @click.option("--quick", is_flag=True, help="Run small versions of the sweeps; the PDF says so.")
 @click.option("--committed", is_flag=True,
-              help="Run nothing: take the results committed in the paper's folder.")  # fmt: skip
+              help="Run no sweeps: take the results committed in the paper's folder.")  # fmt: skip
 @click.option("--update", is_flag=True,
               help="Put results, figures and PDF into the paper's folder.")  # fmt: skip
 def command(
@@ -47,7 +47,7 @@ def command(
     Says which numbers differ from the committed ones. The exit status is 1 where a claim does not
     hold, or where a complete build gives other numbers than the committed ones.
     """
-    from migsim.paper.build import broken_claims, compile_text, lay_out
+    from migsim.paper.build import broken_claims, check_build, compile_text, lay_out
     from migsim.paper.committed import commit, committed_facts, committed_results
     from migsim.paper.facts import differences, facts_of
     from migsim.paper.figures import figures_of
@@ -56,12 +56,14 @@ def command(
     if quick and (committed or update):
         raise InputError("--quick goes with neither --committed nor --update: it gives no results")
     plan = read_plan(folder)
+    build = store / "paper"
+    check_build(folder, build)
+    known = None if quick or update else committed_facts(folder)
     if committed:
         results = committed_results(plan, folder)
-        validations = committed_facts(folder)["validations"]
     else:
         results = _run_sweeps(plan, store, workers, dask, quick=quick)
-        validations = _run_validations(plan)
+    validations = _run_validations(plan)
     experiments, pages = _read(results)
     facts = facts_of(experiments, validations, listings=plan.listings, quick=quick)
     broken = list(broken_claims(facts))
@@ -69,10 +71,10 @@ def command(
         click.secho(f"broken: {claim}", fg="red", err=True)
     if broken:
         sys.exit(1)
-    build = store / "paper"
     _step("draws the figures")
     figures = figures_of(plan, results, validations)
     _step("typesets the paper")
+    store.mkdir(parents=True, exist_ok=True)
     lay_out(folder, build, facts, figures)
     pdf = build / Path(plan.text).with_suffix(".pdf").name
     pdf.write_bytes(compile_text(plan, build))
@@ -81,9 +83,9 @@ def command(
         commit(plan, folder, results, facts, figures, pages, pdf)
         click.echo(f"updated: {folder}")
         return
-    if quick:
+    if known is None:
         return
-    changed = list(differences(committed_facts(folder), facts))
+    changed = list(differences(known, facts))
     for line in changed[:20]:
         click.echo(f"differs from the committed facts: {line}")
     if changed:

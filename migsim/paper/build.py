@@ -14,7 +14,14 @@ from migsim.paper.plan import PaperPlan
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FACTS", "broken_claims", "compile_text", "lay_out", "write_facts"]
+__all__ = [
+    "FACTS",
+    "broken_claims",
+    "check_build",
+    "compile_text",
+    "lay_out",
+    "write_facts",
+]
 
 FACTS = "facts.json"
 _NOT_TEXT = ("results", "*.pdf", "*.toml", "__pycache__")
@@ -40,22 +47,38 @@ def broken_claims(facts: Mapping[str, Any]) -> Iterator[str]:
 def lay_out(
     folder: Path, build: Path, facts: Mapping[str, Any], figures: Mapping[str, Figure]
 ) -> None:
-    """Put all that the text reads into the folder ``build``, emptied first.
+    """Put all that the text reads into the folder ``build``, in place of what was there.
 
-    The text finds its facts in ``facts.json`` and each figure as ``figures/NAME.svg``.
+    The text finds its facts in ``facts.json`` and each figure as ``figures/NAME.svg``. Raises
+    `InputError`, see also `check_build`.
     """
     import matplotlib as mpl
 
     mpl.rcParams["svg.hashsalt"] = "migsim"  # no random ids: the same results give the same PDF
+    fresh = build.with_name(f".{build.name}.new")
     try:
-        shutil.rmtree(build, ignore_errors=True)
-        shutil.copytree(folder, build, ignore=shutil.ignore_patterns(*_NOT_TEXT))
-        write_facts(facts, build / FACTS)
-        (build / "figures").mkdir(exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns(*_NOT_TEXT))
+        write_facts(facts, fresh / FACTS)
+        (fresh / "figures").mkdir(exist_ok=True)
         for name, figure in figures.items():
-            figure.savefig(build / "figures" / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(fresh / "figures" / f"{name}.svg", metadata={"Date": None})
+        shutil.rmtree(build, ignore_errors=True)
+        fresh.rename(build)
     except OSError as error:
         raise InputError(f"{build}: cannot be written: {error.strerror}") from None
+
+
+def check_build(folder: Path, build: Path) -> None:
+    """Raise `InputError` where building in ``build`` would overwrite the paper, or results."""
+    source, target = folder.resolve(), build.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
+        raise InputError(
+            f"--results: the paper would be built in {build}, over its own text in {folder}; "
+            "expected another folder"
+        )
+    if build.exists() and not (build / FACTS).is_file():
+        raise InputError(f"{build}: is not a folder that 'migsim paper' made, and is left alone")
 
 
 def compile_text(plan: PaperPlan, build: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,26 +65,37 @@ def commit(
     kept = folder / _FOLDER
     try:
         kept.mkdir(exist_ok=True)
-        for name in plan.experiments:
-            _write_table(results[name], kept / f"{name}.csv")
-        for name, figure in figures.items():
-            figure.savefig(kept / f"{name}.png", dpi=160, metadata={"Software": None})
-        for name, page in pages.items():
-            if page:
-                (kept / f"{name}.md").write_text(page)
-        write_facts(facts, kept / FACTS)
-        shutil.copy(pdf, folder / pdf.name)
+        with tempfile.TemporaryDirectory(dir=kept) as fresh:
+            made = Path(fresh)
+            for name in plan.experiments:
+                _write_table(results[name], made / f"{name}.csv")
+            for name, figure in figures.items():
+                figure.savefig(made / f"{name}.png", dpi=160, metadata={"Software": None})
+            for name, page in pages.items():
+                if page:
+                    (made / f"{name}.md").write_text(page)
+            write_facts(facts, made / FACTS)
+            shutil.copy(pdf, made / pdf.name)
+            _put(made, kept, plan)  # all is there: nothing is left half-written
+            (kept / pdf.name).replace(folder / pdf.name)
     except OSError as error:
         raise InputError(f"{kept}: cannot be written: {error.strerror}") from None
+
+
+def _put(made: Path, kept: Path, plan: PaperPlan) -> None:
+    """Move all files, and remove tables that were kept in the other form."""
+    for path in sorted(made.iterdir()):
+        path.replace(kept / path.name)
+    for name in plan.experiments:
+        table, compressed = kept / f"{name}.csv", kept / f"{name}.csv.gz"
+        if table.exists() and compressed.exists():
+            min(table, compressed, key=lambda path: path.stat().st_mtime_ns).unlink()
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, compressed where it is large; the same table gives the same bytes."""
     text = table.to_csv(index=False, lineterminator="\n").encode()
-    compressed = path.with_suffix(".csv.gz")
     if len(text) < _LARGE:
         path.write_bytes(text)
-        compressed.unlink(missing_ok=True)
     else:
-        compressed.write_bytes(gzip.compress(text, 9, mtime=0))
-        path.unlink(missing_ok=True)
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(text, 9, mtime=0))
