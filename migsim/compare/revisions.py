@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migsim.compare.loading import Side, load_side
-from migsim.errors import InputError, SweepError
+from migsim.errors import InputError
 
 __all__ = ["Revision", "Running", "find_revision", "run_revisions"]
+
+
+_COLOURING = {"FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLORTERM"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def run_revisions(
     All are checked out into one temporary folder, one after the other, so that kernels that are the
     same in all of them are compiled once. A revision that lacks the experiment runs the last one's.
     The folder is gone at the end, however that comes. ``tell`` is called with what is being done.
-    Raises `InputError` where an experiment cannot be run, and `SweepError` where its run ended
+    Raises `InputError` where an experiment cannot be run, or its run ended
     early.
     """
     with tempfile.TemporaryDirectory(prefix="migsim-compare-") as temporary:
@@ -115,8 +118,9 @@ def _checkout(revision: Revision, tree: Path) -> Iterator[Path]:
         )
         yield tree
     finally:
-        _git(repository, "worktree", "remove", "--force", "--force", str(tree))
-        _git(repository, "worktree", "prune")
+        removed = _git(repository, "worktree", "remove", "--force", "--force", str(tree))
+        if removed.returncode:  # else not: it would forget others on disks that are not there now
+            _git(repository, "worktree", "prune")
 
 
 def _check(done: subprocess.CompletedProcess[str], revision: Revision) -> None:
@@ -153,6 +157,9 @@ def _run(revision: Revision, tree: Path, experiment: str, running: Running, resu
     command += [] if running.workers is None else ["--workers", str(running.workers)]
     # The compiled kernels of a folder that will be gone are of no use to anyone later.
     environment = {"NUMBA_CACHE_DIR": str(tree.parent / "kernels"), **os.environ}
+    # What it prints is read below, so it must not be coloured, whatever the user's wishes.
+    environment = {name: environment[name] for name in environment if name not in _COLOURING}
+    environment |= {"NO_COLOR": "1", "TERM": "dumb"}
     found_by = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment |= {"PYTHONPATH": os.pathsep.join(found_by)}
     # The progress bar goes to our own standard error, unless that is no terminal.
@@ -169,8 +176,7 @@ def _run(revision: Revision, tree: Path, experiment: str, running: Running, resu
     name = Path(experiment).stem
     if process.returncode not in (0, 1) or not (results / name / f"{name}.csv").exists():
         reason = (err or "").strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        kind = InputError if process.returncode == 2 else SweepError
-        raise kind(f"{revision.name}: its run of '{name}' failed: {' '.join(reason)}")
+        raise InputError(f"{revision.name}: its run of '{name}' failed: {' '.join(reason)}")
     broken = tuple(
         line.removeprefix("broken ").strip() for line in out.splitlines() if _is_broken(line)
     )

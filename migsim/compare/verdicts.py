@@ -113,6 +113,13 @@ class Comparison:
         return tuple(change for change in self.changes if change.verdict == verdict)
 
     @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The algorithms whose results changed, but in nothing that is compared."""
+        told = {*self.unchanged, *(change.algorithm for change in self.changes)}
+        told |= {finding.subject for finding in self.broken}
+        return tuple(name for name in self.algorithms if name not in told)
+
+    @property
     def status(self) -> int:
         """The exit status: 1 where something is worse or broken, else 0."""
         return 1 if self.broken or self.of("worse") else 0

@@ -82,9 +82,12 @@ def summary(comparison: Comparison) -> str:
     """Return the whole comparison in one line."""
     total = counted(comparison.matched, "result")
     algorithms = counted(len(comparison.algorithms), "algorithm")
-    if not comparison.changes and not comparison.broken:
+    same = len(comparison.unchanged) == len(comparison.algorithms)
+    if same and not comparison.broken:
         return f"no difference: {total} of {algorithms} are identical to the bit"
     parts = []
+    if elsewhere := comparison.elsewhere:
+        parts.append(f"changed in none of the compared measures: {', '.join(elsewhere)}")
     if comparison.broken:
         parts.append(f"{len(comparison.broken)} broken")
     for verdict, _ in HEADINGS:

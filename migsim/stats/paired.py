@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from migsim._types import Floats
 from migsim.stats.intervals import Interval
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["SignFlip", "paired_blocks", "sign_flip"]
+
+Flags = NDArray[np.int8]
+"""0 or 1: a byte each, since there are up to 100,000 rows of them."""
 
 _EXACT = 14
 """So many differences have few enough choices of signs (16,384) to try them all."""
@@ -98,27 +101,27 @@ def _ends(means: Floats, choices: int, confidence: float) -> tuple[float, float]
     return float(ordered[beyond - 1]), float(ordered[means.size - beyond])
 
 
-def _product(subsets: Floats, values: Floats) -> Floats:
+def _product(subsets: Flags, values: Floats) -> Floats:
     # In batches, whose sums do not depend on how many processors a library of matrices uses.
     return np.concatenate(
         [
-            np.einsum("ij,j->i", subsets[first : first + _BATCH], values)
+            np.einsum("ij,j->i", subsets[first : first + _BATCH].astype(np.float64), values)
             for first in range(0, len(subsets), _BATCH)
         ]
     )
 
 
 @functools.lru_cache(maxsize=32)
-def _subsets(count: int) -> Floats:
+def _subsets(count: int) -> Flags:
     """Return all subsets of ``count`` things as rows of 0 and 1, the empty one first."""
     numbers = np.arange(2**count)[:, None] >> np.arange(count)
-    return (numbers & 1).astype(np.float64)
+    return (numbers & 1).astype(np.int8)
 
 
-@functools.lru_cache(maxsize=4)
-def _drawn_subsets(count: int) -> Floats:
+@functools.lru_cache(maxsize=1)
+def _drawn_subsets(count: int) -> Flags:
     """Return random non-empty subsets, each followed later by what it leaves out."""
-    drawn = np.random.default_rng(count).integers(0, 2, (_DRAWN, count)).astype(np.float64)
+    drawn = np.random.default_rng(count).integers(0, 2, (_DRAWN, count), np.int8)
     empty = drawn.sum(axis=1) % count == 0  # all or none: one in thousands at most
     drawn[empty, 0] = 1 - drawn[empty, 0]
     return np.concatenate([drawn, 1 - drawn])
