@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migsim.errors import InputError, did_you_mean
+from migsim.files import replaced
 from migsim.result import Result
 from migsim.results import load_results
 
@@ -135,18 +136,24 @@ def write(table: pd.DataFrame, path: Path) -> None:
     if not path.name.endswith(FORMATS):
         raise InputError(f"--output {path}: expected a name that ends in {', '.join(FORMATS)}")
     try:
-        if path.suffix == ".parquet":
-            _unmixed(table).to_parquet(path, compression="zstd", index=False)
-        elif path.suffix == ".tex":
-            # pandas escapes what LaTeX reads as commands, in names and in texts.
-            text = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
-            path.write_text(text, encoding="utf-8")
-        elif path.suffix == ".gz":
-            table.to_csv(path, index=False, lineterminator="\n", compression=dict(_GZIP))
-        else:
-            table.to_csv(path, index=False, lineterminator="\n")
+        with replaced(path) as fresh:
+            _write(table, fresh)
     except OSError as error:
-        raise InputError(f"--output {path}: cannot be written: {error.strerror}") from None
+        reason = error.strerror or " ".join(str(error).split())
+        raise InputError(f"--output {path}: cannot be written: {reason}") from None
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    if path.suffix == ".parquet":
+        _unmixed(table).to_parquet(path, compression="zstd", index=False)
+    elif path.suffix == ".tex":
+        # pandas escapes what LaTeX reads as commands, in names and in texts.
+        text = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
+        path.write_text(text, encoding="utf-8")
+    elif path.suffix == ".gz":
+        table.to_csv(path, index=False, lineterminator="\n", compression=dict(_GZIP))
+    else:
+        table.to_csv(path, index=False, lineterminator="\n")
 
 
 def _unmixed(table: pd.DataFrame) -> pd.DataFrame:

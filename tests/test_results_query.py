@@ -202,6 +202,22 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, table: pd.DataFrame) 
         write(table, tmp_path / "nowhere" / "t.tex")
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "t.tex"])
+def test_what_cannot_be_written_whole_leaves_the_old_file(
+    tmp_path: Path, table: pd.DataFrame, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(table: pd.DataFrame, path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    write(table[:3], tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    monkeypatch.setattr("migsim.results_query._write", half)
+    with pytest.raises(InputError, match=rf"--output .*{name}: cannot be written: No space left"):
+        write(table, tmp_path / name)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
 # ---- the commands --------------------------------------------------------------------------
 
 
