@@ -131,8 +131,10 @@ class Cluster:
         """Return what a batch came to, or None where it is to be tried again one by one."""
         from distributed import KilledWorker
 
-        if future.status in {"cancelled", "lost"}:
+        if future.status == "cancelled":
             raise self._gone()
+        if future.status == "lost":  # the worker that held what it had finished has died since
+            return None
         error = future.exception() if future.status == "error" else None
         if error is None:
             done: list[Done] = future.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConnectionLost", "InputError", "SweepError", "did_you_mean"]
+__all__ = ["ConnectionLost", "InputError", "SweepError", "did_you_mean", "last_line"]
 
 
 class InputError(ValueError):
@@ -29,6 +29,17 @@ class ConnectionLost(Exception):  # noqa: N818 - it is told, not programmed wron
     def __init__(self, at: float) -> None:
         super().__init__(f"the connection was lost at {at:g} s")
         self.at = at
+
+
+def last_line(text: str) -> str:
+    r"""Return the last line of an error, which tells the most of a traceback; "" if there is none.
+
+    >>> last_line("Traceback ...\nValueError: no\n")
+    'ValueError: no'
+    >>> last_line(" ")
+    ''
+    """
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -28,8 +28,10 @@ _TEXTS = ("label", "key", "algorithm", "workload", "link", "status", "error")
 def rows_files(path: Path) -> list[Path]:
     """Return the files of rows that ``path`` stands for: itself, or those in or one folder below.
 
-    Raises `InputError` where there are none.
+    Raises `InputError` where there are none, or no such path.
     """
+    if not path.exists():
+        raise InputError(f"{path}: cannot be read: No such file or directory")
     if not path.is_dir():
         return [path]
     if (path / ROWS_NAME).exists():

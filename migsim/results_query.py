@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migsim.errors import InputError, did_you_mean
+from migsim.files import replaced
+from migsim.result import Result
 from migsim.results import load_results
 
 if TYPE_CHECKING:
@@ -23,14 +26,51 @@ _GZIP = {"method": "gzip", "compresslevel": 9, "mtime": 0}
 
 
 def load_all(paths: Iterable[Path]) -> pd.DataFrame:
-    """Return the rows of all tables, each key with a label once. Raises `InputError`."""
+    """Return the rows of all tables, each key once, or once with each label that it has.
+
+    Raises `InputError` where tables cannot be read, or have different measurements of one task.
+    """
     import pandas as pd
 
-    tables = [load_results(path) for path in paths]
+    listed = list(paths)
+    tables = [load_results(path) for path in listed]
     if len(tables) == 1:
         return tables[0]
+    _check_agreement(listed, tables)
     table = pd.concat(tables, ignore_index=True)
-    return table.drop_duplicates(["key", *(["label"] if "label" in table else [])])
+    if "label" not in table:
+        return table.drop_duplicates("key", ignore_index=True)
+    table["label"] = table["label"].fillna("")  # of tables that have none
+    named = set(table.loc[table["label"] != "", "key"])
+    kept = (table["label"] != "") | ~table["key"].isin(named)
+    return table[kept].drop_duplicates(["key", "label"], ignore_index=True)
+
+
+def _check_agreement(paths: Sequence[Path], tables: Sequence[pd.DataFrame]) -> None:
+    """Raise `InputError` where two tables have another value for a measurement of one task."""
+    import pandas as pd
+
+    measurements = [item.name for item in dataclasses.fields(Result)]
+    keys = pd.concat([table["key"] for table in tables])
+    doubtful = set(keys[keys.duplicated()])
+    parts = []
+    for place, table in enumerate(tables):
+        there = table[table["key"].isin(doubtful)]
+        values = there[[name for name in measurements if name in there]].astype(object)
+        # A gap is a value; a column that a table has not is none.
+        parts.append(values.where(values.notna(), "gap").assign(key=there["key"], place=place))
+    both = pd.concat(parts, ignore_index=True)
+    for name in (name for name in measurements if name in both):
+        counts = both.groupby("key", sort=False)[name].nunique()
+        if (counts > 1).any():
+            key = counts.index[counts > 1][0]
+            rows = both[(both["key"] == key) & both[name].notna()]
+            one = rows.iloc[0]
+            other = rows[rows[name] != one[name]].iloc[0]
+            raise InputError(
+                f"{paths[one['place']]} and {paths[other['place']]} have different results for "
+                f"task {key[:12]}: {name} is {one[name]} and {other[name]}"
+            )
 
 
 def choose(
@@ -54,6 +94,7 @@ def choose(
 
 
 def _where(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    import numpy as np
     import pandas as pd
 
     if "@" in where:
@@ -62,7 +103,11 @@ def _where(table: pd.DataFrame, where: str) -> pd.DataFrame:
         chosen = table.eval(_quoted(where, table), engine="python")
     except Exception as error:  # whatever Python and pandas have to say about an expression
         raise InputError(f"--where {where}: {_reason(error, where, table)}") from None
-    if not isinstance(chosen, pd.Series) or chosen.dtype.kind not in "bO":
+    if (
+        not isinstance(chosen, pd.Series)
+        or not chosen.index.equals(table.index)
+        or not chosen.dropna().map(lambda value: isinstance(value, bool | np.bool_)).all()
+    ):
         raise InputError(f"--where {where}: expected a condition such as seed < 3")
     return table[chosen.fillna(False).astype(bool)]
 
@@ -91,18 +136,24 @@ def write(table: pd.DataFrame, path: Path) -> None:
     if not path.name.endswith(FORMATS):
         raise InputError(f"--output {path}: expected a name that ends in {', '.join(FORMATS)}")
     try:
-        if path.suffix == ".parquet":
-            _unmixed(table).to_parquet(path, compression="zstd", index=False)
-        elif path.suffix == ".tex":
-            # pandas escapes what LaTeX reads as commands, in names and in texts.
-            text = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
-            path.write_text(text, encoding="utf-8")
-        elif path.suffix == ".gz":
-            table.to_csv(path, index=False, lineterminator="\n", compression=dict(_GZIP))
-        else:
-            table.to_csv(path, index=False, lineterminator="\n")
+        with replaced(path) as fresh:
+            _write(table, fresh)
     except OSError as error:
-        raise InputError(f"--output {path}: cannot be written: {error.strerror}") from None
+        reason = error.strerror or " ".join(str(error).split())
+        raise InputError(f"--output {path}: cannot be written: {reason}") from None
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    if path.suffix == ".parquet":
+        _unmixed(table).to_parquet(path, compression="zstd", index=False)
+    elif path.suffix == ".tex":
+        # pandas escapes what LaTeX reads as commands, in names and in texts.
+        text = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
+        path.write_text(text, encoding="utf-8")
+    elif path.suffix == ".gz":
+        table.to_csv(path, index=False, lineterminator="\n", compression=dict(_GZIP))
+    else:
+        table.to_csv(path, index=False, lineterminator="\n")
 
 
 def _unmixed(table: pd.DataFrame) -> pd.DataFrame:

@@ -77,7 +77,12 @@ class Crew:
         self._members: dict[Connection, BaseProcess] = {}
 
     def members(self, count: int) -> dict[Connection, BaseProcess]:
-        """Return ``count`` workers, started if need be."""
+        """Return ``count`` workers, started if need be, also in place of those that have died."""
+        for pipe, worker in list(self._members.items()):
+            if not worker.is_alive():
+                pipe.close()
+                worker.join()
+                del self._members[pipe]
         while len(self._members) < count:
             _start_worker(self._members)
         return dict(list(self._members.items())[:count])
@@ -159,7 +164,10 @@ def _hand_out(missing: deque[Job], crew: dict[Connection, BaseProcess]) -> Gener
             at_work[pipe] += 1
 
     for pipe in crew:
-        give(pipe, 1)
+        try:
+            give(pipe, 1)
+        except OSError:
+            died = True
     done: list[Done] = []
     due = math.inf  # when what is done has to be stored
     wrong: Exception | None = None
@@ -176,7 +184,7 @@ def _hand_out(missing: deque[Job], crew: dict[Connection, BaseProcess]) -> Gener
                 done.append(answer)
                 at_work[pipe] -= 1
                 give(pipe, 2 if answer.seconds < _SHORT_SECONDS else 1)
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):  # the latter where it died within a message
                 died = True  # what the others have finished is kept before that is told
         if done and time.monotonic() >= due:
             yield done

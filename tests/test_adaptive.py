@@ -190,6 +190,10 @@ def test_a_sweep_to_a_precision_is_the_same_for_any_workers_and_resumes(tmp_path
         (("--precision", "0"), "expected more than 0 %"),
         (("--precision", "5%", "--measure", "downtime"), "did you mean 'downtime_seconds'"),
         (("--precision", "5%", "--against", "precpy"), "did you mean 'precopy'"),
+        (("--precision", "5%", "--seeds", "5"), "--precision and --seeds exclude one another"),
+        (("--measure", "downtime_seconds"), "--measure is about --precision, which is not given"),
+        (("--against", "precopy"), "--against is about --precision"),
+        (("--max-seeds", "50", "--seeds", "2"), "--max-seeds is about --precision"),
         (("--workers", "2", "--dask", "local:2"), "exclude one another"),
     ],
 )

@@ -13,7 +13,8 @@ from helpers import ROOT
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`,
 # `stats`, `compare`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts"],
+    ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts",
+     "files"],
     ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
     ["parameters", "hypervisor", "watch"],
     ["network", "machine", "limits", "workload", "codecs"],

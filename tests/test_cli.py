@@ -52,6 +52,10 @@ def delta(migration: Migration) -> None:
     """Has the name of a built-in algorithm."""
     mine(migration)
 
+def wordless(migration: Migration) -> None:
+    """Gives up and says nothing."""
+    migration.give_up("")
+
 def leaving(migration: Migration) -> None:
     """Wants to end the program."""
     raise SystemExit(0)
@@ -342,6 +346,12 @@ def test_a_bad_outcome_of_an_experiment_exits_1(
     assert (tmp_path / "results" / "bad" / "bad.csv").exists()  # the default folder
 
 
+def test_a_migration_that_ends_without_a_reason_is_told(shell: Shell, tmp_path: Path) -> None:
+    ended = run(shell, experiment(tmp_path / "still.py", user="wordless"), "--seeds", "1")
+    assert ended.status == 0, ended
+    assert "mine.py:wordless on a [/b] guest, seed 0: no reason is given" in ended.out
+
+
 def test_an_algorithm_beside_those_of_a_built_in_experiment(shell: Shell, tmp_path: Path) -> None:
     # `delta` is a built-in name too: both columns must be there. `failing` has figures of 0.
     users = [f"mine.py:{name}" for name in ("mine", "delta")]
@@ -512,7 +522,11 @@ def test_a_folder_in_the_way_of_a_figure_is_told(shell: Shell, tmp_path: Path) -
     (tmp_path / "out" / "fine" / "fine.png").mkdir(parents=True)
     ended = run(shell, "fine.py", "--results", "out")
     assert ended.status == 2
-    assert ended.err.splitlines()[-1].startswith("migsim: out/fine: cannot write")
+    assert ended.err.splitlines()[-1] == (
+        "migsim: cannot write figure 'out/fine/fine.png': Is a directory"
+    )
+    names = {path.name for path in (tmp_path / "out" / "fine").iterdir()}
+    assert names == {"rows.jsonl", "fine.csv", "fine.png"}
     (tmp_path / "out" / "fine" / "fine.png").rmdir()
     again = run(shell, "fine.py", "--results", "out")
     assert again.status == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from migsim import InputError, Task
 from migsim.cluster import Cluster, connected
 from migsim.collect import check, collect
 from migsim.errors import SweepError
-from migsim.jobs import run_batch
+from migsim.jobs import Done, Job, Stopped, run_batch
 from migsim.store import Store
 
 EXPERIMENT = '''
@@ -320,6 +321,58 @@ def test_a_worker_with_another_source_is_told_and_stores_nothing(
         with pytest.raises(InputError, match=r"a worker of the cluster has another source .*mine"):
             collect(tasks, store, keys=keys, executor=local)
         assert store.rows == {}
+
+
+class FakeFuture:
+    """The future of a batch, with the status that it has when it is looked at."""
+
+    def __init__(self, batch: Sequence[Job], status: str) -> None:
+        self.batch, self.status = batch, status
+
+    def add_done_callback(self, call: Callable[[FakeFuture], None]) -> None:
+        call(self)
+
+    def result(self) -> list[Done]:
+        return run_batch(self.batch, math.inf)
+
+
+class FakeClient:
+    """A client of one worker; the futures that it gives have ``statuses``, then are finished."""
+
+    status = "running"
+
+    def __init__(self, *statuses: str) -> None:
+        self.statuses = list(statuses)
+        self.sent: list[Sequence[Job]] = []
+
+    def nthreads(self) -> dict[str, int]:
+        return {"worker": 1}
+
+    def submit(self, _: object, batch: Sequence[Job], __: float, *, pure: bool) -> FakeFuture:
+        assert not pure
+        self.sent.append(batch)
+        return FakeFuture(batch, self.statuses.pop(0) if self.statuses else "finished")
+
+    def cancel(self, futures: Sequence[FakeFuture], *, force: bool) -> None:
+        assert force
+
+
+def test_what_died_with_the_worker_that_had_finished_it_is_run_again(experiment: Path) -> None:
+    tasks = naps(experiment, 4, nap=0.0)
+    jobs = list(zip(check(tasks), tasks, strict=True))
+    client = FakeClient("finished", "lost", "lost")
+    done = [one for some in Cluster(client).run(jobs) for one in some]
+    assert sorted(one.row.key for one in done) == sorted(key for key, _ in jobs)
+    twice = {key for batch in client.sent[1:3] for key, _ in batch}
+    again = [key for batch in client.sent[3:] for key, _ in batch]
+    assert twice <= set(again)
+
+
+def test_what_is_cancelled_tells_of_a_lost_scheduler(experiment: Path) -> None:
+    tasks = naps(experiment, 1)
+    jobs = list(zip(check(tasks), tasks, strict=True))
+    with pytest.raises(Stopped, match="the scheduler of the cluster is gone"):
+        list(Cluster(FakeClient("cancelled")).run(jobs))
 
 
 # ---- no cluster --------------------------------------------------------------------------------

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -109,6 +112,49 @@ def test_a_crew_whose_worker_died_is_ended(tmp_path: Path, mine: str) -> None:
             collect(tasks, store, executor=crew)
         assert not any(worker.is_alive() for worker in workers)
         assert len(collect(sweep(4), store, executor=crew)) == 4
+
+
+def test_a_worker_that_was_killed_between_two_sweeps_is_replaced(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, Crew(2) as crew:
+        first = collect(sweep(2), store, executor=crew)
+        killed, other = crew.members(2).values()
+        killed.kill()
+        killed.join()
+        second = collect(sweep(6), store, executor=crew)
+        assert len(crew.members(2)) == 2
+        assert other in crew.members(2).values()
+        assert killed not in crew.members(2).values()
+    assert second[:2] == first
+    assert [row.text for row in second] == [row.text for row in gather(tmp_path / "1", sweep(6))]
+
+
+def test_a_worker_that_is_killed_before_its_first_job_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store, Crew(2) as crew:
+        members = crew.members(2)
+        killed, _ = members.values()
+        killed.kill()
+        killed.join()
+        monkeypatch.setattr(crew, "members", lambda count: members)
+        with pytest.raises(SweepError, match="a worker process died"):
+            collect(sweep(4), store, executor=crew)
+
+
+def test_a_worker_that_is_killed_within_a_message_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = zip(*(multiprocessing.Pipe() for _ in range(2)), strict=True)
+    for pipe in theirs:
+        os.write(pipe.fileno(), struct.pack("!i", 100) + b"the beginning")
+        with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+            end.shutdown(socket.SHUT_WR)
+    with Store(tmp_path) as store, Crew(2) as crew:
+        monkeypatch.setattr(crew, "members", lambda count: dict.fromkeys(ours))
+        with pytest.raises(SweepError, match="a worker process died"):
+            collect(sweep(4), store, executor=crew)
+    for pipe in (*ours, *theirs):
+        pipe.close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

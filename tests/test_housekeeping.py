@@ -77,6 +77,13 @@ def test_rows_of_another_version_are_removed_and_the_others_kept(
     assert after == b"".join(before.splitlines(keepends=True)[1:])
 
 
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_file_that_is_not_there_is_told_and_not_made(tmp_path: Path, dry: bool) -> None:
+    with pytest.raises(InputError, match=r"typo/rows\.jsonl: cannot be read: No such file"):
+        collect_garbage(tmp_path / "typo" / "rows.jsonl", unknown=False, dry=dry)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_rows_of_an_edited_plug_in_go_and_those_of_a_lost_one_are_in_doubt(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(MINE)

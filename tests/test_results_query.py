@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -74,6 +75,10 @@ def test_conditions_choose_rows(table: pd.DataFrame, where: str, rows: int) -> N
         ("@seed < 2", "'@' is for programs"),
         ("algorithm < 2", "cannot be understood"),
         ("seed.__class__", "--where"),
+        ("seed.head() == 0", "expected a condition"),
+        ("algorithm", "expected a condition"),
+        ("error", "expected a condition"),
+        ("`algorithm.switch_at`", "--where"),
     ],
 )
 def test_a_condition_that_cannot_be_used_is_told_in_a_sentence(
@@ -96,6 +101,68 @@ def test_columns_and_order(table: pd.DataFrame) -> None:
 
 def test_rows_that_come_twice_are_shown_once(folder: Path, table: pd.DataFrame) -> None:
     assert len(load_all([folder, folder / "rows.jsonl"])) == len(table)
+
+
+def test_a_column_of_truths_with_gaps_is_a_condition() -> None:
+    table = pd.DataFrame({"algorithm.preempt": [True, math.nan, False, True], "seed": range(4)})
+    assert choose(table, "algorithm.preempt", [])["seed"].tolist() == [0, 3]
+
+
+def exported(path: Path, table: pd.DataFrame, *labels: str) -> Path:
+    """Write the table once for each label, or once without one."""
+    parts = [table.assign(label=label) for label in labels] or [table]
+    write(pd.concat(parts), path)
+    return path
+
+
+def test_a_row_with_a_label_stands_for_the_one_without(
+    tmp_path: Path, folder: Path, table: pd.DataFrame
+) -> None:
+    named = exported(tmp_path / "named.csv", table, "a guest")
+    for paths in ([folder, named], [named, folder]):
+        found = load_all(paths)
+        assert sorted(found["key"]) == sorted(table["key"])
+        assert set(found["label"]) == {"a guest"}
+        assert found.index.equals(pd.RangeIndex(len(table)))
+    half = exported(tmp_path / "half.csv", table[:5], "a guest")
+    assert load_all([folder, half])["label"].value_counts().to_dict() == {"": 7, "a guest": 5}
+
+
+def test_a_task_under_two_labels_keeps_both(
+    tmp_path: Path, folder: Path, table: pd.DataFrame
+) -> None:
+    twice = exported(tmp_path / "twice.csv", table, "one", "other")
+    found = load_all([twice, folder, twice])
+    assert len(found) == 2 * len(table)
+    assert set(found.groupby("key")["label"].nunique()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("bytes_sent", 7, "bytes_sent is [0-9]+ and 7$"),
+        ("total_seconds", math.nan, "total_seconds is .* and gap$"),
+        ("status", "failed", "status is completed and failed$"),
+    ],
+)
+def test_tables_that_disagree_about_a_task_are_told(
+    tmp_path: Path, table: pd.DataFrame, name: str, value: object, sentence: str
+) -> None:
+    other = table.copy()
+    other[name] = other[name].where(other.index != 4, value)
+    one, two = exported(tmp_path / "one.csv", table), exported(tmp_path / "two.csv", other, "x")
+    key = table["key"][4][:12]
+    told = rf"one\.csv and .*two\.csv have different results for task {key}: {sentence}"
+    with pytest.raises(InputError, match=told):
+        load_all([one, two])
+
+
+def test_a_table_with_fewer_columns_disagrees_with_none(
+    tmp_path: Path, folder: Path, table: pd.DataFrame
+) -> None:
+    some = table[["key", "algorithm", "workload", "status", "bytes_sent"]]
+    few = exported(tmp_path / "few.csv", some)
+    assert len(load_all([folder, few])) == len(table)
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path, table: pd.DataFrame) -> None:
@@ -133,6 +200,22 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, table: pd.DataFrame) 
     assert not (tmp_path / "t.xlsx").exists()
     with pytest.raises(InputError, match="cannot be written: No such file"):
         write(table, tmp_path / "nowhere" / "t.tex")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "t.tex"])
+def test_what_cannot_be_written_whole_leaves_the_old_file(
+    tmp_path: Path, table: pd.DataFrame, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(table: pd.DataFrame, path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    write(table[:3], tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    monkeypatch.setattr("migsim.results_query._write", half)
+    with pytest.raises(InputError, match=rf"--output .*{name}: cannot be written: No space left"):
+        write(table, tmp_path / name)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
 # ---- the commands --------------------------------------------------------------------------

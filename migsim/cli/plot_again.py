@@ -10,7 +10,7 @@ import click
 from migsim.cli.comparison import working
 from migsim.cli.migrate import task_of, task_options
 from migsim.cli.plot_options import Output, chosen, output, where
-from migsim.errors import InputError
+from migsim.errors import InputError, last_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,8 +45,8 @@ def timeline(path: Path | None, key: str | None, out: Output, **options: Any) ->
         outcome, samples = watched(task)
     result = outcome.result
     if result.status in {"failed", "corrupt"}:
-        last = (result.error.strip().splitlines() or [""])[-1]
-        raise InputError(f"the migration ended {result.status} and is not drawn: {last}")
+        told = f"the migration ended {result.status} and is not drawn"
+        raise InputError(f"{told}: {last_line(result.error)}")
     if result.status != "completed":
         click.echo(f"the migration did not complete ({result.status}): {result.error.strip()}")
     out.save(draw_migration(task, outcome, samples, title=out.title, width=out.width))

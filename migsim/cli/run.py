@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from migsim.errors import InputError
+from migsim.errors import InputError, last_line
+from migsim.files import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +92,7 @@ def command(
 
     if dask is not None and workers is not None:
         raise InputError("--dask and --workers exclude one another: a cluster has its own workers")
+    _check_together(precision)
     precise = precision_of(precision, measure, against, max_seeds)
     console = Console(highlight=False)
     chosen = load(experiment)
@@ -119,38 +122,49 @@ def command(
     console.print(f"written: {escape(shown)}", soft_wrap=True)
     ended = results[results["status"] != "completed"]
     for _, row in ended.iterrows():
-        last = str(row["error"]).strip().splitlines()[-1]
+        told = last_line(str(row["error"])) or "no reason is given"
         place = f"{row['algorithm']} on {row['label'] or row['workload']}, seed {row['seed']}"
-        console.print(f"[red]{row['status']}[/]: {escape(f'{place}: {last}')}", soft_wrap=True)
+        console.print(f"[red]{row['status']}[/]: {escape(f'{place}: {told}')}", soft_wrap=True)
     if ended["status"].isin(["corrupt", "failed"]).any() or not all(
         claim.holds for claim in claims
     ):
         sys.exit(1)
 
 
+def _check_together(precision: str | None) -> None:
+    """Raise `InputError` where an option is given that does nothing beside the others."""
+    context = click.get_current_context()
+    for name in ("seeds",) if precision is not None else ("measure", "against", "max_seeds"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            if precision is None:
+                raise InputError(f"{option} is about --precision, which is not given")
+            raise InputError(f"--precision and {option} exclude one another")
+
+
 def _write(
     experiment: Experiment, results: pd.DataFrame, usable: pd.DataFrame, folder: Path
 ) -> list[Path]:
     """Write all results as CSV in task order; of the usable ones a page, figures as PNG and SVG."""
-    import matplotlib as mpl
-
     from migsim.experiment import drawn
+    from migsim.plotting import save_figure
 
-    # No dates and no random ids in the files: the same results give the same bytes.
-    mpl.rcParams["svg.hashsalt"] = "migsim"
     paths = [folder / f"{experiment.name}.csv"]
     try:
-        results.to_csv(paths[0], index=False, lineterminator="\n")
+        with replaced(paths[0]) as fresh:
+            results.to_csv(fresh, index=False, lineterminator="\n")
         for name, figure in drawn(experiment, usable).items():
             png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-            figure.savefig(png, dpi=160, metadata={"Software": None})
-            figure.savefig(svg, metadata={"Date": None})
+            save_figure(figure, png, dpi=160)
+            save_figure(figure, svg, dpi=round(figure.dpi))
             paths += [png, svg]
         if page := experiment.page(usable):
             paths.append(folder / f"{experiment.name}.md")
-            paths[-1].write_text(page)
+            with replaced(paths[-1]) as fresh:
+                fresh.write_text(page)
     except OSError as error:
-        raise InputError(f"{folder}: cannot write the figure there: {error}") from None
+        reason = error.strerror or " ".join(str(error).split())
+        raise InputError(f"{folder}: results cannot be written there: {reason}") from None
     return paths
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from migsim.errors import InputError
+from migsim.files import replaced
 from migsim.plotting.identity import Look, look_of
 from migsim.stats import Interval
 
@@ -227,8 +228,8 @@ def save_figure(figure: Figure, path: Path, dpi: int = 200) -> None:
         ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     }
     try:
-        with mpl.rc_context({"svg.hashsalt": "migsim"}):
-            figure.savefig(path, dpi=dpi, metadata=known.get(path.suffix))
+        with mpl.rc_context({"svg.hashsalt": "migsim"}), replaced(path) as fresh:
+            figure.savefig(fresh, dpi=dpi, metadata=known.get(path.suffix))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot write figure '{path}': {reason}") from None
