@@ -37,7 +37,7 @@ from migsim.watch import Sample
 
 ALL = names("algorithm")
 COMMITTED = {"gigabit": "gigabit.csv", "distance": "distance.csv.gz",
-             "compression": "compression.csv.gz"}  # fmt: skip
+             "compression": "compression.csv"}  # fmt: skip
 
 
 def made(algorithms: list[str], guests: int = 3, seeds: int = 3) -> pd.DataFrame:

@@ -80,7 +80,9 @@ def command(
     pdf.write_bytes(compile_text(plan, build))
     click.echo(f"written: {pdf}")
     if update:
-        commit(plan, folder, results, facts, figures, pages, pdf)
+        # Drawn once more: a figure that was saved before has been laid out before, and moves a bit.
+        fresh = figures_of(plan, results, validations)
+        commit(plan, folder, results, facts, fresh, pages, pdf)
         click.echo(f"updated: {folder}")
         return
     if known is None:
