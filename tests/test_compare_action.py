@@ -96,6 +96,7 @@ def test_the_script_tells_a_failure_without_failing_itself(table: Path, tmp_path
     got = run_script(tmp_path, BASE=str(table), HEAD="nowhere.csv")
     assert got["status"] == "2"
     assert got["summary"] == ""
+    assert "report" not in got
 
 
 def test_the_options_that_it_uses_are_there() -> None:

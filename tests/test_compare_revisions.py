@@ -115,9 +115,9 @@ class Repository:
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "migsim", "compare", *map(str, arguments)]
 
-    def compare(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def compare(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=ENVIRONMENT,
+            self.command(*arguments), cwd=self.folder, env={**ENVIRONMENT, **variables},
             capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
 
@@ -220,7 +220,9 @@ def test_a_claim_that_breaks_at_head_is_broken(repository: Repository, tmp_path:
         .replace("import all_complete", "import Claim")
         .replace("in ARGUMENTS.items()", "in [('stop_and_copy', {})]")
     )
-    done = repository.compare("base", "renamed", "--experiment", doubtful, "--seeds", "1")
+    done = repository.compare(
+        "base", "renamed", "--experiment", doubtful, "--seeds", "1", FORCE_COLOR="1"
+    )
     assert done.returncode == 1, done.stderr
     told = "guests are green (all 4 were red)"
     lines = done.stdout.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,24 @@ def test_it_rejects_as_often_as_it_says(size: int) -> None:
     rejected = sum(sign_flip(a - b).p <= 0.05 for a, b in pairs) / trials
     assert rejected <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials)
     assert rejected > 0.02
+
+
+@pytest.mark.parametrize("batch", [1, 777, 50_000])
+def test_batches_change_nothing(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = np.random.default_rng(1).normal(0.2, 1, 21)
+    expected = sign_flip(sample)
+    monkeypatch.setattr("migsim.stats.paired._BATCH", batch)
+    assert sign_flip(sample) == expected
+
+
+def test_many_blocks_need_little_memory() -> None:
+    sample = np.random.default_rng(1).normal(0, 1, 1000)
+    tracemalloc.start()
+    try:
+        sign_flip(sample)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_sample_is_refused() -> None:

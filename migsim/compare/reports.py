@@ -101,7 +101,7 @@ def junit(comparison: Comparison) -> str:
     """Return the comparison as JUnit's XML: a test case for each algorithm and measure.
 
     What is worse or broken is a failure with its sentence; what is broken about an algorithm is
-    told in a case of its own, ``results``.
+    told in a case of its own, ``results``. A change in nothing that is compared is told there too.
     """
     cases: list[tuple[str, str, list[str], list[str]]] = []
     subjects = dict.fromkeys(
@@ -110,7 +110,9 @@ def junit(comparison: Comparison) -> str:
     changes = {(change.algorithm, change.measure.name): change for change in comparison.changes}
     for subject in subjects:
         own = [each.sentence for each in comparison.broken if each.subject == subject]
-        cases.append((subject, "results" if subject != "claims" else "hold", own, []))
+        other = ["changed, but in none of the compared measures"]
+        told = other if subject in comparison.elsewhere else []
+        cases.append((subject, "results" if subject != "claims" else "hold", own, told))
         for measure in MEASURES if subject in comparison.algorithms else ():
             change = changes.get((subject, measure.name))
             failures, told = [], []

@@ -29,7 +29,7 @@ _NOT_TEXT = ("results", "*.pdf", "*.toml", "__pycache__")
 
 def write_facts(facts: Mapping[str, Any], path: Path) -> None:
     """Write facts so that two builds of the same results give the same bytes."""
-    path.write_text(json.dumps(facts, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
 
 
 def broken_claims(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["SignFlip", "paired_blocks", "sign_flip"]
 
 Flags = NDArray[np.int8]
-"""0 or 1: a byte each, since there are up to 100,000 rows of them."""
+"""0 or 1: a byte each, since they are kept."""
 
 _EXACT = 14
 """So many differences have few enough choices of signs (16,384) to try them all."""
 _DRAWN = 50_000
 """Choices of signs that are drawn where there are more; each comes with its opposite."""
-_BATCH = 4096
+_BATCH = 1024
 _SLACK = 1e-12
 """Sums of the same numbers in another order differ by rounding; they count as equal."""
 
@@ -77,8 +77,11 @@ def sign_flip(
     if np.all(sample == sample[0]):
         mean = float(sample[0])  # to the bit
     exact = count <= _EXACT
-    subsets = _subsets(count) if exact else _drawn_subsets(count)
-    parts, total = _product(subsets, sums), float(sums.sum())
+    if exact:
+        parts, heavy = (_product(_subsets(count), each) for each in (sums, weights))
+    else:
+        parts, heavy = _drawn_sums(count, sums, weights)
+    total = float(sums.sum())
     # A subset's signs flipped: the sum loses it twice.
     far = np.abs(total - 2 * parts) >= abs(total) - _SLACK * np.abs(sums).sum()
     extreme, chosen = int(np.count_nonzero(far)), parts.size
@@ -87,7 +90,7 @@ def sign_flip(
     flips = int(np.count_nonzero(sample))
     if abs(sums).sum() == abs(total):
         p = 2.0 ** (1 - flips) if flips else 1.0
-    means = parts / np.maximum(_product(subsets, weights), 0.5)
+    means = parts / np.maximum(heavy, 0.5)
     ends = _ends(means[1:] if exact else means, chosen + more, confidence)
     return SignFlip(Interval(mean, min(ends[0], mean), max(ends[1], mean)), min(p, 1.0), count)
 
@@ -118,13 +121,22 @@ def _subsets(count: int) -> Flags:
     return (numbers & 1).astype(np.int8)
 
 
-@functools.lru_cache(maxsize=1)
-def _drawn_subsets(count: int) -> Flags:
-    """Return random non-empty subsets, each followed later by what it leaves out."""
-    drawn = np.random.default_rng(count).integers(0, 2, (_DRAWN, count), np.int8)
-    empty = drawn.sum(axis=1) % count == 0  # all or none: one in thousands at most
-    drawn[empty, 0] = 1 - drawn[empty, 0]
-    return np.concatenate([drawn, 1 - drawn])
+def _drawn_sums(count: int, *values: Floats) -> list[Floats]:
+    """Return the sums of each of ``values`` over random non-empty subsets and what they leave out.
+
+    The subsets are drawn anew at each call, always the same, and few are held at a time.
+    """
+    generator = np.random.default_rng(count)
+    sums: list[list[Floats]] = [[] for _ in values]
+    for first in range(0, _DRAWN, _BATCH):
+        # Of 64 bits: smaller numbers throw random bits away at the end of each batch.
+        drawn = generator.integers(0, 2, (min(_BATCH, _DRAWN - first), count)).astype(np.float64)
+        empty = drawn.sum(axis=1) % count == 0  # all or none: one in thousands at most
+        drawn[empty, 0] = 1 - drawn[empty, 0]
+        for subsets in (drawn, 1 - drawn):
+            for kept, each in zip(sums, values, strict=True):
+                kept.append(np.einsum("ij,j->i", subsets, each))
+    return [np.concatenate(kept) for kept in sums]
 
 
 def paired_blocks(
