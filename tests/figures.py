@@ -39,7 +39,7 @@ def drawn_texts(figure: Figure) -> list[Text]:
 def check_figure(figure: Figure) -> None:
     """Assert paper width, legible texts, none of which overlaps another or leaves the figure."""
     assert round(figure.get_size_inches()[0], 3) in WIDTHS
-    assert figure.get_size_inches()[1] <= 10.5
+    assert figure.get_size_inches()[1] <= 10
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()

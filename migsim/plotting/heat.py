@@ -34,7 +34,8 @@ def heat_panels(
     comparisons of too many things to tell apart as marks. ``width`` in inches.
     """
     names, kinds, groups = (list(dict.fromkeys(results[key])) for key in (rows, columns, across))
-    figure = style.new_figure(width, (0.125 * len(names) + 0.24) * len(panels) + 1.1)
+    height = (0.125 * len(names) + 0.24) * len(panels) + 1.1
+    figure = style.new_figure(width, min(height, style.TALLEST))
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
     grid = figure.subplots(len(panels), len(groups), sharex=True, sharey=True, squeeze=False)
     for i, panel in enumerate(panels):

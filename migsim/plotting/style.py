@@ -23,6 +23,7 @@ __all__ = [
     "COLUMN",
     "PAGE",
     "SMALL",
+    "TALLEST",
     "bar_legend",
     "draw_interval",
     "fold",
@@ -41,6 +42,8 @@ PAGE: Final = 7.0
 """Inches: the width of a figure across a page of the paper."""
 COLUMN: Final = 3.4
 """Inches: the width of a figure in one of its two columns."""
+TALLEST: Final = 10.0
+"""Inches: what a page holds, with a line below it."""
 SMALL: Final = 6.5
 """Points: the smallest text in a figure."""
 
