@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from migsim.experiment import Claim, Guests, Plan, all_complete, with_lost_time
+from migsim.experiment import Claim, Plan, all_complete, with_lost_time
 from migsim.markdown import describe, significant, table
 from migsim.plotting import look_of, matrix, ordered, use_style
 from migsim.registry import find, names
+from migsim.sweep import Guests, algorithm_axis, axis, guest_axis
 from migsim.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
@@ -98,21 +99,14 @@ _COLUMNS = [
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every algorithm on every guest over every link."""
-    from migsim import Task
-
-    return [
-        Task(
-            algorithm=name, algorithm_args=SETTINGS.get(name, {}),
-            workload=workload, workload_args=arguments,
-            link=link, memory=MEMORY, seed=seed, label=label,
-        )
-        for label, (workload, arguments) in GUESTS.items()
-        if label in QUICK_GUESTS or not plan.quick
-        for link in LINKS
-        if link in QUICK_LINKS or not plan.quick
-        for seed in range(plan.seeds)
-        for name in (*ALGORITHMS, *plan.algorithms)
-    ]  # fmt: skip
+    guests, links = GUESTS, LINKS
+    if plan.quick:
+        guests, links = {label: GUESTS[label] for label in QUICK_GUESTS}, QUICK_LINKS
+    grid = guest_axis(guests) * axis("link", links) * axis("seed", range(plan.seeds))
+    chosen = (*ALGORITHMS, *plan.algorithms)
+    return (grid * algorithm_axis((name, SETTINGS.get(name, {})) for name in chosen)).tasks(
+        memory=MEMORY
+    )
 
 
 # ---- what the results come to --------------------------------------------------------------------

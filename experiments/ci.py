@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migsim.experiment import Claim, Guests, Plan, all_complete, with_lost_time
+from migsim.experiment import Claim, Plan, all_complete, with_lost_time
 from migsim.plotting import Panel, heat_panels, look_of, matrix
+from migsim.sweep import Guests, algorithm_axis, axis, guest_axis, link_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,21 +49,15 @@ QUICK_LINKS = ("gigabit", "long_distance")
 
 def tasks(plan: Plan) -> list[Task]:
     """Return every algorithm on every guest of 1 GiB over every link."""
-    from migsim import Task
-
-    return [
-        Task(
-            algorithm=algorithm, algorithm_args=SETTINGS.get(algorithm, {}),
-            workload=workload, workload_args=arguments,
-            link=link, link_args=LINKS[link], memory="1GiB", seed=seed, label=label,
-        )
-        for label, (workload, arguments) in GUESTS.items()
-        if label in QUICK_GUESTS or not plan.quick
-        for link in LINKS
-        if link in QUICK_LINKS or not plan.quick
-        for seed in range(plan.seeds)
-        for algorithm in (*ALGORITHMS, *plan.algorithms)
-    ]  # fmt: skip
+    guests, links = GUESTS, LINKS
+    if plan.quick:
+        guests = {label: GUESTS[label] for label in QUICK_GUESTS}
+        links = {name: LINKS[name] for name in QUICK_LINKS}
+    names = (*ALGORITHMS, *plan.algorithms)
+    grid = guest_axis(guests) * link_axis(links) * axis("seed", range(plan.seeds))
+    return (grid * algorithm_axis((name, SETTINGS.get(name, {})) for name in names)).tasks(
+        memory="1GiB"
+    )
 
 
 def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migsim.experiment import Claim, Plan, all_complete
 from migsim.plotting import Panel, heat_panels, look_of
-from migsim.sweep import Guests, axis, guest_axis
+from migsim.sweep import Guests, algorithm_axis, axis, guest_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,13 +84,10 @@ QUICK = ("Redis", "C++ compiler", ENCRYPTED)
 def tasks(plan: Plan) -> list[Task]:
     """Return every codec on every guest of 1 GiB over every link."""
     others = [Codec(name, {}) for name in plan.algorithms]
-    codecs = [
-        {"algorithm": name} | {f"algorithm.{key}": value for key, value in args.items()}
-        for name, args, _ in (*CODECS.values(), *others)
-    ]
+    codecs = algorithm_axis((name, args) for name, args, _ in (*CODECS.values(), *others))
     guests = {label: GUESTS[label] for label in GUESTS if label in QUICK or not plan.quick}
     grid = guest_axis(guests) * axis("link", LINKS) * axis("seed", range(plan.seeds))
-    return (grid * axis("codec", codecs)).tasks(memory="1GiB")
+    return (grid * codecs).tasks(memory="1GiB")
 
 
 # ---- what the results come to --------------------------------------------------------------------

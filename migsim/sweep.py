@@ -20,7 +20,7 @@ from typing import Any
 from migsim.errors import InputError, did_you_mean
 from migsim.task import Task
 
-__all__ = ["Grid", "Guests", "Point", "axis", "guest_axis"]
+__all__ = ["Grid", "Guests", "Point", "algorithm_axis", "axis", "guest_axis", "link_axis"]
 
 Point = Mapping[str, Any]
 """Settings by name: fields of `Task`, and parameters as ``workload.rate`` or ``vm.vcpus``."""
@@ -86,11 +86,28 @@ def guest_axis(guests: Guests, label: str = "{}") -> Grid:
     return axis(
         "guest",
         (
-            {"label": label.format(name), "workload": workload}
-            | {f"workload.{key}": value for key, value in arguments.items()}
+            {"label": label.format(name)} | _with_parameters("workload", workload, arguments)
             for name, (workload, arguments) in guests.items()
         ),
     )
+
+
+def algorithm_axis(algorithms: Iterable[tuple[str, Mapping[str, object]]]) -> Grid:
+    """Return the grid of some algorithms, each with the parameters that it is given.
+
+    >>> list(algorithm_axis([("precopy", {"max_rounds": 5}), ("postcopy", {})]))
+    [{'algorithm': 'precopy', 'algorithm.max_rounds': 5}, {'algorithm': 'postcopy'}]
+    """
+    return axis("algorithm", (_with_parameters("algorithm", *each) for each in algorithms))
+
+
+def link_axis(links: Mapping[str, Mapping[str, object]]) -> Grid:
+    """Return the grid of some links, by their names, each with its parameters."""
+    return axis("link", (_with_parameters("link", *each) for each in links.items()))
+
+
+def _with_parameters(part: str, name: str, parameters: Mapping[str, object]) -> dict[str, object]:
+    return {part: name} | {f"{part}.{key}": value for key, value in parameters.items()}
 
 
 def _joined(first: Point, second: Point) -> dict[str, Any]:

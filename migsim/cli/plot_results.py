@@ -20,6 +20,10 @@ _MOST_MARKS = 400
 """Of a page of bars or dots."""
 _MOST_PANELS = 12
 _VALUES = ("total_seconds", "downtime_seconds")
+_COSTS = click.option(
+    "--value", default="total_seconds", show_default=True, metavar="COLUMN",
+    help="What is compared: less is better.",
+)  # fmt: skip
 
 
 @click.command()
@@ -156,8 +160,7 @@ def _geometric_means(results: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
 
 @click.command()
 @_RESULTS
-@click.option("--value", default="total_seconds", show_default=True, metavar="COLUMN",
-              help="What is compared: less is better.")  # fmt: skip
+@_COSTS
 @where
 @output
 def ranks(path: Path, value: str, conditions: tuple[str, ...], out: Output) -> None:
@@ -174,8 +177,7 @@ def ranks(path: Path, value: str, conditions: tuple[str, ...], out: Output) -> N
 
 @click.command()
 @_RESULTS
-@click.option("--value", default="total_seconds", show_default=True, metavar="COLUMN",
-              help="What is compared: less is better.")  # fmt: skip
+@_COSTS
 @where
 @output
 def profiles(path: Path, value: str, conditions: tuple[str, ...], out: Output) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from migsim.errors import InputError
 from migsim.paper.plan import PaperPlan
+from migsim.plotting import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,9 +53,6 @@ def lay_out(
     The text finds its facts in ``facts.json`` and each figure as ``figures/NAME.svg``. Raises
     `InputError`, see also `check_build`.
     """
-    import matplotlib as mpl
-
-    mpl.rcParams["svg.hashsalt"] = "migsim"  # no random ids: the same results give the same PDF
     fresh = build.with_name(f".{build.name}.new")
     try:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -62,7 +60,7 @@ def lay_out(
         write_facts(facts, fresh / FACTS)
         (fresh / "figures").mkdir(exist_ok=True)
         for name, figure in figures.items():
-            figure.savefig(fresh / "figures" / f"{name}.svg", metadata={"Date": None})
+            save_figure(figure, fresh / "figures" / f"{name}.svg")
         shutil.rmtree(build, ignore_errors=True)
         fresh.rename(build)
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from migsim.errors import InputError
 from migsim.paper.build import FACTS, write_facts
 from migsim.paper.plan import PaperPlan
+from migsim.plotting import save_figure
 from migsim.results import load_results
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def commit(
             for name in plan.experiments:
                 _write_table(results[name], made / f"{name}.csv")
             for name, figure in figures.items():
-                figure.savefig(made / f"{name}.png", dpi=160, metadata={"Software": None})
+                save_figure(figure, made / f"{name}.png", dpi=160)
             for name, page in pages.items():
                 if page:
                     (made / f"{name}.md").write_text(page)

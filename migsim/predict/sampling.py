@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from migsim.collect import collect
-from migsim.errors import ConnectionLost, InputError
+from migsim.errors import ConnectionLost, InputError, last_line
 from migsim.machine import VirtualMachine
 from migsim.network import Flow, Link
 from migsim.parameters import Context, convert_all
@@ -156,7 +156,7 @@ class Scenario:
 def _sample(row: Row) -> Sample:
     result = row.result
     if result["status"] in {"failed", "corrupt"}:
-        last = str(result["error"]).strip().splitlines()[-1]
+        last = last_line(str(result["error"]))
         raise InputError(f"algorithm '{row.task['algorithm']}' ended {result['status']}: {last}")
     late = result["status"] == "gave_up" and result["total_seconds"] >= row.task["limit_seconds"]
     return Sample(
