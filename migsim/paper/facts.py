@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def facts_of(
 
     ``listings`` are the algorithms of which the source is wanted.
     """
-    return {
+    facts = {
         "model_version": MODEL_VERSION,
         "quick": quick,
         "algorithms": [
@@ -64,6 +65,9 @@ def facts_of(
         "experiments": dict(experiments),
         "validations": dict(validations),
     }
+    # As they will be read again: with lists for tuples, or the same facts would seem to differ.
+    plain: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
+    return plain
 
 
 def _plain(value: Any) -> Any:
