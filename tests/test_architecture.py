@@ -11,7 +11,7 @@ from helpers import ROOT
 
 # One line a layer, lowest first. Modules of one layer do not import one another, except within a
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`,
-# `stats`, `compare`), which is one entry.
+# `stats`, `compare`, `fleet`), which is one entry.
 LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts",
      "files"],
@@ -33,7 +33,7 @@ LAYERS = [
     ["collect", "experiment", "results", "adaptive"],
     ["housekeeping", "results_query"],
     ["__init__"],
-    ["validate", "predict", "compare"],
+    ["validate", "predict", "compare", "fleet"],
     ["paper"],
     ["cli"],
     ["__main__"],

@@ -1,0 +1,1 @@
+"""Many migrations at once: hosts, networks and virtual machines, planned, run and recorded."""
