@@ -198,11 +198,11 @@ class Source:
         codec = transfer.coding.codec
         if flow.share is None:
             return Plans()
-        if codec.method != "raw" or transfer.skip_redirtied or transfer.max_bytes is not None:
+        if codec.method != "raw" or transfer.skip_redirtied:
             return Plans(threads=0 if codec.method == "raw" else codec.threads)
         nonzero = len(todo & self._guest.nonzero)
         size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
-        return Plans(size, transfer.stop_at)
+        return Plans(min(size, int(self._states[0].stop_bytes) - flow.stream), transfer.stop_at)
 
     def look(self, now: float, flow: Flow) -> None:
         """Let the watch see how things stand at ``now``, between two acts."""

@@ -79,6 +79,16 @@ class _Rider:
         self.plans = Plans()
         self.grant_now = Grant(1.0, 1.0, -math.inf)
         self._conductor = conductor
+        self._greenlet: Any = None
+
+    def start(self, body: Callable[[], None], main: Any) -> None:
+        """Run ``body`` up to where it first waits."""
+        self._greenlet = greenlet(body, main)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Run up to where it waits again, or to its end."""
+        self._greenlet.switch()
 
     @property
     def resources(self) -> set[str]:
@@ -154,8 +164,7 @@ class Conductor:
             self.call_at(max(ended, self.now), lambda: done(outcome))
 
         self._riders.append(rider)
-        rider.greenlet = greenlet(ride, self._main)
-        rider.greenlet.switch()
+        rider.start(ride, self._main)
 
     def wait(self) -> None:
         """Let the others run: a migration calls this where it has to know its share."""
@@ -191,7 +200,7 @@ class Conductor:
             if members:
                 self._grant(members, group, end)
         for rider in asking:
-            rider.greenlet.switch()
+            rider.go_on()
 
     def _grant(self, asking: list[_Rider], group: list[_Rider], end: float) -> None:
         """Divide what a ``group`` shares until somebody in it may come or go."""

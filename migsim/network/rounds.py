@@ -142,7 +142,8 @@ class Rounds:
         at, rate = self._plan.at, self._plan.rate * part
         if until < math.inf:  # rounds that are made in one step end there
             place = self._plan.following(until)
-            at, rate = np.insert(at, place, until), np.insert(rate, place, rate[place - 1])
+            at = np.concatenate([at[:place], [until], at[place:]])
+            rate = np.concatenate([rate[:place], rate[place - 1 : place], rate[place:]])
         self._changes = Schedule(at, rate)
         path = self.path[0]
         path.queue = part * self._link.queue_bytes / self._link.packet
