@@ -46,7 +46,7 @@ def test_age_is_part_of_the_key_only_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("age", [-1.0, float("inf"), "old"])
 def test_a_wrong_age_is_told(age: object) -> None:
-    with pytest.raises(InputError, match="age is .* expected 0 seconds or more"):
+    with pytest.raises(InputError, match=r"age is .* expected 0 seconds or more"):
         Task(algorithm="precopy", workload="idle", age=age).resolve()  # type: ignore[arg-type]
 
 
