@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from migsim.units import ByteRate, Bytes, Seconds
+from migsim.units import ByteRate, Bytes, Cores, Count, Fraction, Seconds
 
 __all__ = [
     "Balance",
@@ -44,7 +44,7 @@ class Network:
     name: str
     rate: ByteRate
     rtt: Seconds = 200e-6
-    most_migrations: int | None = None
+    most_migrations: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,8 @@ class Trunk:
     second: str
     rate: ByteRate
     rtt: Seconds = 0.0
-    loss: float = 0.0
-    most_migrations: int | None = None
+    loss: Fraction = 0.0
+    most_migrations: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +86,10 @@ class Host:
 
     name: str
     network: str
-    cores: float
+    cores: Cores
     memory: Bytes
     rate: ByteRate | None = None
-    most_migrations: int = 4
+    most_migrations: Count = 4
     storage: tuple[str, ...] = ()
 
 
@@ -107,15 +107,16 @@ class Vm:
         vm_args: further attributes of `migsim.VirtualMachine`.
         disk_args: its disk, as in `migsim.Task`; empty for none.
         datastore: where its disk lies, if hosts share it.
-        algorithm, algorithm_args: how it migrates, where that is not the fleet's way.
+        algorithm, algorithm_args: how it migrates, where that is not the fleet's way
+            (`Fleet.way`).
         seed: of its behaviour.
     """
 
     name: str
     host: str
     memory: Bytes
-    vcpus: int = 1
-    cpu: float = 1.0
+    vcpus: Count = 1
+    cpu: Cores = 1.0
     workload: str = "idle"
     workload_args: Arguments = field(default_factory=dict)
     vm_args: Arguments = field(default_factory=dict)
@@ -161,7 +162,7 @@ class Failure:
     kind: Literal["crash", "down", "slow"]
     target: str
     lasts: Seconds = math.inf
-    left: float = 0.5
+    left: Fraction = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ class Migrating:
     algorithm_args: Arguments = field(default_factory=dict)
     link_args: Arguments = field(default_factory=dict)
     limit_seconds: Seconds = 86_400.0
-    retries: int = 0
+    retries: Count = 0
     backoff: Seconds = 10.0
     share_interval: Seconds = 0.01
 
@@ -205,7 +206,7 @@ class Evacuate:
     at: Seconds = 0.0
     to: tuple[str, ...] = ()
     order: Literal["best", "listed", "smallest", "largest", "random"] = "best"
-    concurrency: int | None = None
+    concurrency: Count | None = None
     minimise: Literal["time", "downtime", "traffic"] = "time"
     deadline: Seconds = math.inf
 
@@ -226,9 +227,9 @@ class Balance:
 
     at: Seconds = 0.0
     hosts: tuple[str, ...] = ()
-    most_moves: int | None = None
+    most_moves: Count | None = None
     horizon: Seconds = 3600.0
-    gap: float = 0.02
+    gap: Fraction = 0.02
     most_seconds: Seconds = 30.0
 
 
@@ -275,3 +276,12 @@ class Fleet:
     jobs: tuple[Evacuate | Balance | Move, ...] = ()
     migrating: Migrating = field(default_factory=Migrating)
     seed: int = 0
+
+    def way(self, vm: Vm) -> tuple[str, Arguments]:
+        """Return the algorithm that a machine migrates by, and its parameters.
+
+        A machine's parameters go on top of the fleet's, unless its algorithm is one of its own.
+        """
+        if vm.algorithm is not None:
+            return vm.algorithm, vm.algorithm_args
+        return self.migrating.algorithm, {**self.migrating.algorithm_args, **vm.algorithm_args}
