@@ -25,6 +25,7 @@ from migsim.units import (
 )
 
 __all__ = [
+    "REQUIRED",
     "Context",
     "NamesFiles",
     "Parameter",
@@ -43,6 +44,7 @@ Scalar: TypeAlias = bool | int | float | str | None
 """What a parameter's value can be; everything is printable as JSON."""
 
 REQUIRED = inspect.Parameter.empty
+"""The default of a parameter that has none."""
 
 
 @dataclass(frozen=True)

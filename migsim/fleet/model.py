@@ -124,7 +124,7 @@ class Vm:
     datastore: str | None = None
     algorithm: str | None = None
     algorithm_args: Arguments = field(default_factory=dict)
-    seed: int = 0
+    seed: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +275,7 @@ class Fleet:
     failures: tuple[Failure, ...] = ()
     jobs: tuple[Evacuate | Balance | Move, ...] = ()
     migrating: Migrating = field(default_factory=Migrating)
-    seed: int = 0
+    seed: Count = 0
 
     def way(self, vm: Vm) -> tuple[str, Arguments]:
         """Return the algorithm that a machine migrates by, and its parameters.
