@@ -83,9 +83,7 @@ class Guests:
     def _check(self, vm: Vm, shape: dict[str, Any], place: Place) -> None:
         before = len(self._mistakes)
         inner = (*place, "vm_args")
-        given = _without(
-            vm.vm_args, _OF_THE_MACHINE, inner, "keys of the machine itself", self._mistakes
-        )
+        given = _without(vm.vm_args, _OF_THE_MACHINE, inner, "the machine itself", self._mistakes)
         parameters = tuple(
             parameter
             for parameter in read_parameters(VirtualMachine, skip=0)

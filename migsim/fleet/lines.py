@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["Place", "key_lines"]
 
 Place: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys of tables and positions in arrays, from 0."""
 
-_PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\n])*"|'[^'\n]*')"""
 _KEY = re.compile(rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*")
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 # The longest quotes first; a text in three of them may end with up to two that are its own.
@@ -31,11 +31,11 @@ _SCALAR = re.compile(
 
 
 def key_lines(text: str) -> dict[Place, int]:
-    """Return the line, from 1, on which each key and each element of an array first stands.
+    r"""Return the line, from 1, on which each key and each element of an array first stands.
 
     ``text`` must be TOML that `tomllib` has accepted.
 
-    >>> key_lines("[hosts.a]\\ncores = 4\\n[[move]]\\nto = {x = 1}")[("move", 0, "to", "x")]
+    >>> key_lines("[hosts.a]\ncores = 4\n[[move]]\nto = {x = 1}")[("move", 0, "to", "x")]
     4
     """
     walk = _Walk(text)
@@ -124,8 +124,8 @@ def _parts(key: str) -> list[str]:
     if '"' not in key and "'" not in key:
         return [part.strip() for part in key.split(".")]
     parts = []
-    table = tomllib.loads(f"{key} = 0")
-    while isinstance(table, dict):
-        ((part, table),) = table.items()
+    inner: Any = tomllib.loads(f"{key} = 0")
+    while inner:
+        ((part, inner),) = inner.items()
         parts.append(part)
     return parts

@@ -4,14 +4,15 @@ The parts of a file are described at the dataclasses that they become: ``[networ
 ``[trunks.NAME]``, ``[hosts.NAME]``, ``[vms.NAME]``, ``[[rules]]``, ``[[failures]]``,
 ``[migration]`` (`migsim.fleet.model.Migrating`), and the jobs ``[[evacuate]]``, ``[[balance]]`` and
 ``[[move]]``. Hosts and machines may have a ``count``: ``[vms.web]`` with a count of 3 stands for
-``web-1`` to ``web-3``, whose seeds follow one another. A list of machines or hosts holds names, names
-with a count, which stand for all of theirs, and patterns such as ``"web-*"``. Machines with a count
-whose ``host`` stands for several are placed on them in turn.
+``web-1`` to ``web-3``, whose seeds follow one another. A list of machines or hosts holds names,
+names with a count, which stand for all of theirs, and patterns such as ``"web-*"``. Machines with a
+count whose ``host`` stands for several are placed on them in turn.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ __all__ = ["read_scenario"]
 _JOBS: dict[str, type[Evacuate] | type[Balance] | type[Move]] = {
     "evacuate": Evacuate, "balance": Balance, "move": Move,
 }  # fmt: skip
+_AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
 _SECTIONS = {"networks", "trunks", "hosts", "vms"}
 _LISTS = {"rules", "failures", *_JOBS}
 
@@ -75,7 +77,9 @@ def _parse(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
     try:
         return tomllib.loads(text), key_lines(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is no TOML: {error}") from None
+        found = _AT_LINE.search(str(error))
+        line = found[1] if found else text.count("\n") + 1  # "at end of document"
+        raise InputError(f"{path}:{line}: is no TOML: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: is no scenario: tables lie too deep in one another") from None
 
@@ -196,7 +200,7 @@ class _Reader:
 
     def _vms(self, migrating: Migrating | None) -> dict[str, Vm]:
         found: dict[str, Vm] = {}
-        guests = Guests(migrating and migrating.algorithm, self.mistakes)
+        guests = Guests(migrating.algorithm if migrating else None, self.mistakes)
         for name, given, place in self._section("vms"):
             table, count = self._counted(given, place)
             members = self.vms.add(name, count, place)

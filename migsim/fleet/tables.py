@@ -7,7 +7,7 @@ import functools
 import math
 import reprlib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from migsim.errors import InputError, did_you_mean
@@ -35,10 +35,10 @@ class _Range(NamedTuple):
 
     @property
     def words(self) -> str:
-        least = f"more than {self.least:g}" if self.above else f"{self.least:g}"
+        words = f"more than {self.least:g}" if self.above else f"{self.least:g} or more"
         if math.isfinite(self.most):
-            return f"{least} to {self.most:,.12g}"
-        return f"{least if self.above else least + ' or more'}{'' if self.infinite else ', finite'}"
+            return f"{words.removesuffix(' or more')} to {self.most:,.12g}"
+        return words if self.infinite else f"{words}, but not infinite"
 
 
 _POSITIVE = _Range(0, above=True)
@@ -56,7 +56,7 @@ _RANGES = {
 
 
 def read_table(
-    kind: type[Item], table: Any, place: Place, mistakes: Mistakes, **fixed: Any
+    kind: Callable[..., Item], table: Any, place: Place, mistakes: Mistakes, **fixed: Any
 ) -> Item | None:
     """Return a dataclass of a table's values, and ``fixed`` ones that it must not have.
 
@@ -151,15 +151,16 @@ def _convert(
 
 
 @functools.cache
-def _fields(kind: type) -> dict[str, tuple[Parameter, type]]:
+def _fields(kind: Hashable) -> dict[str, tuple[Parameter, type]]:
     """Return the fields of a dataclass as parameters, and whether they hold an array or a table."""
+    assert isinstance(kind, type) and dataclasses.is_dataclass(kind)
     hints = typing.get_type_hints(kind, include_extras=True)
-    found = {}
+    found: dict[str, tuple[Parameter, type]] = {}
     for item in dataclasses.fields(kind):
         made = item.default_factory is not dataclasses.MISSING
         default = REQUIRED if item.default is dataclasses.MISSING and not made else item.default
         parameter = describe_parameter(item.name, hints[item.name], default)
         origin = typing.get_origin(hints[item.name])
-        shape = {tuple: tuple, Mapping: dict}.get(origin, object)
-        found[item.name] = (parameter, shape)
+        shapes: dict[Any, type] = {tuple: tuple, Mapping: dict}
+        found[item.name] = (parameter, shapes.get(origin, object))
     return found

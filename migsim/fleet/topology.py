@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from migsim.errors import InputError
-from migsim.fleet.model import Failure, Fleet, Host, Migrating, Trunk
+from migsim.fleet.model import Failure, Fleet, Host, Migrating, Network, Trunk
 from migsim.network import LEAST_QUEUE, Link
 from migsim.parameters import Context, Scalar, convert_all, read_parameters
 
@@ -91,10 +91,10 @@ def path(fleet: Fleet, source: str, destination: str) -> Path:
     rates = [_port(fleet, first), *(trunk.rate for trunk in trunks), _port(fleet, last)]
     ends = (fleet.networks[first.network].rtt / 2, fleet.networks[last.network].rtt / 2)
     limits = {f"host {host.name}": host.most_migrations for host in (first, last)}
-    limited = [("network", fleet.networks[name]) for name in networks]
-    for kind, item in (*limited, *(("trunk", trunk) for trunk in trunks)):
+    crossed: list[Network | Trunk] = [*(fleet.networks[name] for name in networks), *trunks]
+    for item in crossed:
         if item.most_migrations is not None:
-            limits[f"{kind} {item.name}"] = item.most_migrations
+            limits[f"{type(item).__name__.lower()} {item.name}"] = item.most_migrations
     return Path(
         source=source,
         destination=destination,
