@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from migsim.units import ByteRate, Bytes, Cores, Count, Fraction, Seconds
 
@@ -19,6 +19,7 @@ __all__ = [
     "Failure",
     "Fleet",
     "Host",
+    "Job",
     "Migrating",
     "Move",
     "Network",
@@ -253,6 +254,10 @@ class Move:
     most_seconds: Seconds = math.inf
 
 
+Job: TypeAlias = Evacuate | Balance | Move
+"""What is to be done."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
     """All of a scenario.
@@ -273,7 +278,7 @@ class Fleet:
     trunks: Mapping[str, Trunk] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     failures: tuple[Failure, ...] = ()
-    jobs: tuple[Evacuate | Balance | Move, ...] = ()
+    jobs: tuple[Job, ...] = ()
     migrating: Migrating = field(default_factory=Migrating)
     seed: Count = 0
 

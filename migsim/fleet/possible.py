@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from migsim.fleet.lines import Place
 from migsim.fleet.mistakes import Mistakes
-from migsim.fleet.model import Balance, Evacuate, Fleet, Move, Vm
+from migsim.fleet.model import Balance, Evacuate, Fleet, Job, Move, Vm
 from migsim.fleet.rules import Bundles, check_rules
 from migsim.fleet.topology import reachable
 from migsim.units import format_size
@@ -146,6 +146,6 @@ def _check_moves_in_turn(whole: _Whole) -> None:
         hosts[job.vm] = job.to
 
 
-def _in_turn(jobs: Iterable[tuple[Evacuate | Balance | Move, Place]]) -> list[tuple[Move, Place]]:
+def _in_turn(jobs: Iterable[tuple[Job, Place]]) -> list[tuple[Move, Place]]:
     moves = [(job, place) for job, place in jobs if isinstance(job, Move)]
     return sorted(moves, key=lambda entry: entry[0].at)

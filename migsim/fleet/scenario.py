@@ -14,10 +14,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from migsim.errors import InputError, did_you_mean
 from migsim.fleet.guests import Guests, check_algorithm, check_connection
@@ -29,6 +29,7 @@ from migsim.fleet.model import (
     Failure,
     Fleet,
     Host,
+    Job,
     Migrating,
     Move,
     Network,
@@ -43,14 +44,10 @@ from migsim.units import Count
 
 __all__ = ["read_scenario"]
 
-_JOBS: dict[str, type[Evacuate] | type[Balance] | type[Move]] = {
-    "evacuate": Evacuate, "balance": Balance, "move": Move,
-}  # fmt: skip
+_JOBS: dict[str, Callable[..., Job]] = {"evacuate": Evacuate, "balance": Balance, "move": Move}
 _AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
 _SECTIONS = {"networks", "trunks", "hosts", "vms"}
 _LISTS = {"rules", "failures", *_JOBS}
-
-Item = TypeVar("Item", Host, Vm)
 
 
 def read_scenario(path: Path) -> Fleet:
@@ -263,17 +260,17 @@ class _Reader:
             return name
         return self.hosts.one(name, place) or ""
 
-    def _all_jobs(self) -> tuple[Evacuate | Balance | Move, ...]:
-        found = []
+    def _all_jobs(self) -> tuple[Job, ...]:
+        found: list[tuple[Place, Job]] = []
         for key, kind in _JOBS.items():
             for table, place in self._elements(key):
-                single = {name: self._refer(names, table, name, place) for name, names in (
-                    ("vm", self.vms), ("host", self.hosts), ("to", self.hosts),
-                    ("hosts", self.hosts),
-                )}  # fmt: skip
+                refers = {"vm": self.vms, **dict.fromkeys(("host", "hosts", "to"), self.hosts)}
+                meant = {
+                    name: self._refer(names, table, name, place) for name, names in refers.items()
+                }
                 job = read_table(kind, table, place, self.mistakes)
                 if job is not None:
-                    known = {name: value for name, value in single.items() if value is not None}
+                    known = {name: value for name, value in meant.items() if value is not None}
                     found.append((place, dataclasses.replace(job, **known)))
         found.sort(key=lambda entry: self.mistakes.line_of(entry[0]))
         self.jobs += [place for place, _ in found]
