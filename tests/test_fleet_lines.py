@@ -48,7 +48,7 @@ class Writer:
 
     def key(self, key: str) -> str:
         bare = key != "" and all(letter in "ab-1" or letter.isdigit() for letter in key)
-        return self.choose(f'"{key}"', f"'{key}'", *([key] if bare else []))
+        return str(self.choose(f'"{key}"', f"'{key}'", *([key] if bare else [])))
 
     def text(self, text: str) -> str:
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -58,7 +58,7 @@ class Writer:
         ways.append(f"'''\n{text}'''")
         if not text.endswith("\\"):
             ways.append('"""' + text.replace('"""', "") + '"""')
-        return self.choose(*ways)
+        return str(self.choose(*ways))
 
     def inline(self, value: Any) -> str:
         if isinstance(value, dict):
@@ -71,7 +71,7 @@ class Writer:
             return "[" + gap + f",{gap}".join(map(self.inline, value)) + end + gap + "]"
         if isinstance(value, str):
             return self.text(value)
-        return str(value).lower()
+        return f"{value}".lower()
 
     def document(self, table: dict[str, Any], place: tuple[str, ...] = ()) -> str:
         """Return the lines of a table: simple values first, then tables of their own."""
@@ -97,8 +97,9 @@ class Writer:
 
 def places(value: Any, place: Place = ()) -> set[Place]:
     """Return the places of all keys and elements."""
-    items = value.items() if isinstance(value, dict) else ()
-    items = enumerate(value) if isinstance(value, list) else items
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict | list):
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
     return {p for key, item in items for p in ({(*place, key)} | places(item, (*place, key)))}
 
 

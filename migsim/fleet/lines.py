@@ -100,7 +100,7 @@ class _Walk:
         return place
 
     def _note(self, place: Place, at: int) -> None:
-        self.lines.setdefault(place, bisect_right(self._ends, at - 1) + 1)
+        self.lines.setdefault(place, bisect_right(self._ends, at) + 1)
 
     def _skip(self) -> int:
         self._match(_BLANK)
