@@ -62,11 +62,10 @@ class Writer:
 
     def inline(self, value: Any) -> str:
         if isinstance(value, dict):
-            return (
-                "{" + ", ".join(f"{self.key(k)} = {self.inline(v)}" for k, v in value.items()) + "}"
-            )
+            pairs = (f"{self.key(k)} = {self.inline(v)}" for k, v in value.items())
+            return "{" + ", ".join(pairs) + "}"
         if isinstance(value, list):
-            gap = self.choose("", " ", "\n", " # ]\n ")
+            gap = str(self.choose("", " ", "\n", " # ]\n "))
             end = gap + "," if value and self.choose(False, True) else gap
             return "[" + gap + f",{gap}".join(map(self.inline, value)) + end + gap + "]"
         if isinstance(value, str):

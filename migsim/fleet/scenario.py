@@ -164,9 +164,11 @@ class _Reader:
         return found
 
     def _counted(self, table: dict[str, Any], place: Place) -> tuple[dict[str, Any], int | None]:
-        """Return a table without its count, and the count."""
+        """Return a table without its count, and the count; 1 where that is a mistake."""
         rest = {key: value for key, value in table.items() if key != "count"}
-        return rest, read_key(Count, "count", table, place, self.mistakes, None)
+        before = len(self.mistakes)
+        count = read_key(Count, "count", table, place, self.mistakes, None)
+        return rest, count if len(self.mistakes) == before else 1
 
     def _hosts(self) -> dict[str, Host]:
         found: dict[str, Host] = {}

@@ -133,6 +133,9 @@ def _read_field(
             place, f"got {reprlib.repr(value)}, expected an array of texts such as ['a', 'b']"
         )
         return ()
+    if parameter.type is str and not isinstance(value, str):
+        mistakes.note(place, f"got {reprlib.repr(value)}, expected {parameter.expected}")
+        return None
     converted = _convert(parameter, value, Context(), place, mistakes)
     wanted = _RANGES.get(parameter.name)
     if wanted and isinstance(converted, int | float) and not wanted.admits(converted):
