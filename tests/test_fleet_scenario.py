@@ -15,7 +15,7 @@ from migsim import InputError
 from migsim.fleet.describe import describe, digest
 from migsim.fleet.model import Balance, Evacuate, Fleet, Move, Rule
 from migsim.fleet.scenario import read_scenario
-from migsim.task import canonical_json
+from migsim.task import Task, canonical_json
 from migsim.units import GIB
 
 GOOD = """\
@@ -248,6 +248,8 @@ WHOLE = [
      "largest host"),
     ("", '"64GiB"', '"16GiB"', "16: hosts.a.memory: the machines on 'a' need 24 GiB in the "
      "beginning, expected at most the 16 GiB that it has"),
+    ("", "cpu = 0.5", 'datastore = "san"', "38: vms.db.datastore: 'a' does not reach 'san', there "
+     "are none"),
     # Rules.
     (rule('kind = "only"\nvms = ["db"]'), "", "", "40: rules[0]: 'only' names no hosts, expected "
      "one or more"),
@@ -302,6 +304,14 @@ def test_all_mistakes_are_told_in_the_order_of_lines(tmp_path: Path) -> None:
     text = GOOD.replace('target = "line"', "target = 5").replace("cores = 32", "cores = -1")
     found = mistakes(tmp_path, text.replace("seed = 7", "seed = 1.5"))
     assert [sentence.split(":")[0] for sentence in found] == ["1", "15", "51"]
+
+
+@pytest.mark.skipif("disk_args" in Task.__dataclass_fields__, reason="disks can be moved")
+def test_disks_are_refused_while_none_can_be_moved(tmp_path: Path) -> None:
+    text = GOOD.replace("cpu = 0.5", 'disk_args = { size = "1GiB" }')
+    assert mistakes(tmp_path, text) == [
+        "38: vms.db.disk_args: this version of migsim moves no disks"
+    ]
 
 
 def test_twenty_mistakes_are_told_and_the_rest_counted(tmp_path: Path) -> None:

@@ -102,13 +102,14 @@ class Guests:
             with_content(plugin.parameters), vm.workload_args,
             Context(machine.page_size, machine.memory), (*place, "workload_args"), self._mistakes,
         )  # fmt: skip
+        disk: dict[str, Any] = {"disk_args": vm.disk_args} if vm.disk_args else {}
+        if disk and "disk_args" not in _OF_A_TASK:
+            self._mistakes.note((*place, "disk_args"), "this version of migsim moves no disks")
         if len(self._mistakes) == before:
             _try_task(Task(
                 algorithm="stop_and_copy", workload=vm.workload, workload_args=vm.workload_args,
-                vm_args={**shape, **given}, seed=vm.seed,
+                vm_args={**shape, **given}, seed=vm.seed, **disk,
             ), (*place, "workload"), self._mistakes)  # fmt: skip
-        if vm.disk_args and "disk_args" not in _OF_A_TASK:
-            self._mistakes.note((*place, "disk_args"), "this version of migsim moves no disks")
 
 
 def _find(kind: Literal["algorithm", "workload"], name: str, place: Place,

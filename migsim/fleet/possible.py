@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from migsim.errors import did_you_mean
 from migsim.fleet.lines import Place
 from migsim.fleet.mistakes import Mistakes
 from migsim.fleet.model import Balance, Evacuate, Fleet, Job, Move, Vm
@@ -43,6 +44,7 @@ def check_possible(
     before = len(mistakes)
     bundles = check_rules(fleet, vms, mistakes)
     _check_rooms(fleet, hosts, mistakes)
+    _check_storage(fleet, vms, mistakes)
     if len(mistakes) > before:
         return  # where machines can go is known only if all rules and rooms are right
     whole = _Whole(fleet, hosts, vms, jobs, mistakes, bundles)
@@ -65,6 +67,17 @@ def _check_rooms(fleet: Fleet, places: Mapping[str, Place], mistakes: Mistakes) 
                 (*places[name], "memory"),
                 f"the machines on '{name}' need {format_size(used[name])} in the beginning, "
                 f"expected at most the {format_size(host.memory)} that it has",
+            )
+
+
+def _check_storage(fleet: Fleet, places: Mapping[str, Place], mistakes: Mistakes) -> None:
+    """Note the machines whose host does not reach their disk."""
+    for vm in fleet.vms.values():
+        known = fleet.hosts[vm.host].storage
+        if vm.datastore is not None and vm.datastore not in known:
+            mistakes.note(
+                (*places[vm.name], "datastore"),
+                f"'{vm.host}' does not reach '{vm.datastore}', {did_you_mean(vm.datastore, known)}",
             )
 
 
