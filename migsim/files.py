@@ -30,10 +30,11 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def locked(path: Path) -> BinaryIO:
-    """Return the file of that name, open for appending and locked till it is closed.
+    """Return the file of that name, open for appending, and locked till it is closed.
 
-    Raises `OSError`, `BlockingIOError` where another process has it. Another process may put a new file in its place between opening and locking; then what is
-    locked has no name any more, and what is written there would be lost.
+    Another process may put a new file in its place between opening and locking; then what is
+    locked has no name any more, and what is written there would be lost. Raises `OSError`, and
+    of those `BlockingIOError` where another process has locked it.
     """
     while True:
         file = path.open("ab")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from migsim.errors import InputError
-from migsim.fleet.audit import Entry, Kind
+from migsim.fleet.chain import Entry, Kind
 
 __all__ = ["State", "follow", "replay"]
 
@@ -99,8 +99,7 @@ def _up(state: State, entry: Entry) -> State:
 
 
 def _crashed(state: State, entry: Entry) -> State:
-    """A host takes down what runs on it; of migrations that it is part of, entries of their own
-    tell what became."""
+    """A host takes down what runs on it; what becomes of its migrations, their entries tell."""
     host = entry.subject
     _need(host in state.up, entry, "it is not up")
     hit = {
