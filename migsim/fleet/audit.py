@@ -32,13 +32,15 @@ from migsim.task import MODEL_VERSION, canonical_json
 
 __all__ = ["AuditLog"]
 
+_ENTRIES_PER_SYNC = 100
+
 
 class AuditLog:
     """A log that is being written, by one process at a time.
 
     Each entry is handed to the system as it is recorded, so `kill -9` loses none but the one that
-    is being written. It is on disk for good (fsync) before virtual time moves on, so a power cut
-    loses what happened at one instant at most.
+    is being written. The disk is waited for (fsync) after each hundred and at the end: a power cut
+    may cost the last hundred, which the same run writes again.
 
     Attributes:
         path: the file.
@@ -59,7 +61,6 @@ class AuditLog:
         except OSError as error:
             raise InputError(f"{path}: cannot keep the audit log there: {error.strerror}") from None
         self._last: Entry | None = None
-        self._synced = False
         try:
             self._there = deque(read_entries(path))
             self._drop_torn_line()
@@ -125,29 +126,19 @@ class AuditLog:
 
     def _write(self, entry: Entry) -> None:
         try:
-            if self._last is None or entry.at > self._last.at:
-                self._sync()
             self._file.write(entry.line + b"\n")
             self._file.flush()
-            self._synced = False
+            if entry.kind == "closed" or entry.number % _ENTRIES_PER_SYNC == 0:
+                os.fsync(self._file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.close()  # what could not be written is not tried again
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def _sync(self) -> None:
-        if not self._synced:
-            os.fsync(self._file.fileno())
-            self._synced = True
-
     def close(self) -> None:
         """End the log with the entry that counts the others. Raises `InputError`, as `record`."""
         at, count = (0.0, 0) if self._last is None else (self._last.at, self._last.number + 1)
         self.record(at, "closed", "log", count=count)
-        try:
-            self._sync()
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
         self._file.close()
 
     def leave(self) -> None:
