@@ -155,9 +155,10 @@ class AuditLog:
         trace: TracebackType | None,
     ) -> None:
         """Close the log, or leave it open where the block has raised."""
-        if kind is None and not self._file.closed:
-            self.close()
-        else:
+        try:
+            if kind is None and not self._file.closed:
+                self.close()
+        finally:
             self.leave()
 
 
