@@ -105,9 +105,7 @@ def simulate_candidate(
         Request(vm=vm.name, to=to.get(vm.name, ""), among=job.to, job=name_of(job), not_before=now)
         for vm in vms
     )
-    manager = Manager(
-        calm, positions=positions.copy(), concurrency={name_of(job): concurrency}, now=now
-    )
+    manager = Manager(calm, state=positions.state, concurrency={name_of(job): concurrency})
     manager.want(*requests)
     manager.run()
     staying = len(manager.positions.on(job.host))

@@ -8,6 +8,7 @@ What the engine does not know, who runs the guest when messages of the hand-over
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,12 +24,12 @@ from migsim.fleet.handover import (
     outages_of,
     steps_of,
 )
-from migsim.network.schedule import join_outages
+from migsim.network.schedule import join_outages, parse_outages
 from migsim.result import Result
-from migsim.simulate import execute
+from migsim.simulate import Outcome, execute
 from migsim.task import ResolvedTask
 
-__all__ = ["Ending", "Fate", "inject"]
+__all__ = ["Ending", "Fate", "ending_of", "inject", "judge"]
 
 Ending = Literal["completed", "stayed", "undecided", "twice", "lost"]
 """``completed``: the guest runs at the destination; ``stayed``: at the source; ``undecided``:
@@ -93,7 +94,7 @@ def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fa
         policy=chosen,
         phase=phase,
         runs_at=where.runs_at,
-        ending=_ending(where),
+        ending=ending_of(where),
         missing=missing,
         reason=where.reason,
         result=result,
@@ -103,9 +104,42 @@ def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fa
 _HANDED_OVER = frozenset({"in flight", "starting"})
 
 
-def _ending(where: Where) -> Ending:
+def ending_of(where: Where) -> Ending:
+    """Return in one word what became of a guest."""
     if len(where.runs_at) == 2:
         return "twice"
     if not where.runs_at:
         return "lost" if where.lost else "undecided"
     return "completed" if where.runs_at == ("destination",) else "stayed"
+
+
+def judge(task: ResolvedTask, outcome: Outcome, policy: Policy, crash: Fault | None) -> Where:
+    """Return where the guest runs after a migration that ended with ``outcome``.
+
+    ``crash`` is what cut it off, if something did: then its limit of time was the crash. Raises
+    `InputError` for a policy that does not suit the migration.
+    """
+    steps, missing = steps_of(task, outcome), outcome.result.corrupt_pages
+    if crash is None:
+        where = after_outage(
+            steps, parse_outages(task.link.outages), policy, whole=outcome.result.status != "lost"
+        )
+        if missing and where.runs_at == ("destination",):
+            wrong = last_line(outcome.result.error)
+            return Where((), True, f"the migration itself is wrong: {wrong}")
+        if where.runs_at == ("source",) and outcome.result.status != "completed":
+            where = dataclasses.replace(
+                where, reason=f"{where.reason}: {last_line(outcome.result.error)}"
+            )
+        return where
+    steps = dataclasses.replace(steps, ended=math.inf, complete=math.inf)
+    left = [event for event in outcome.timeline if event.act == "resume"]
+    if left and outcome.result.sent_device_state and math.isinf(steps.left):
+        # It was cut off while the device state was under way.
+        missing = left[0].pages
+        steps = dataclasses.replace(
+            steps, left=crash.at, arrives=crash.at + steps.one_way,
+            starts=crash.at + steps.one_way + task.vm.resume_seconds,
+            answered=crash.at + 2 * steps.one_way + task.vm.resume_seconds, lacking=missing,
+        )  # fmt: skip
+    return after_crash(steps, crash, policy, missing)

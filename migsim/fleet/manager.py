@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from migsim.fleet.chain import Detail, Entry, Kind
 from migsim.fleet.conductor import Conductor, Processor
-from migsim.fleet.fate import Fate, fate_of
+from migsim.fleet.fate import ending_of, judge
 from migsim.fleet.forecast import Forecast
+from migsim.fleet.handover import Fault, Policy, Where
 from migsim.fleet.model import Failure, Fleet
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Attempt, Request
+from migsim.fleet.state import State, follow
 from migsim.fleet.topology import capacities, path
 from migsim.fleet.trip import Trip, make_trip
 from migsim.simulate import Outcome, execute
 
-__all__ = ["Manager", "Recorder"]
+__all__ = ["Manager", "Minutes", "Recorder"]
 
 
 class Recorder(Protocol):
-    """What keeps the record of a fleet (`migsim.fleet.audit`)."""
+    """What keeps the record of a fleet, such as `migsim.fleet.audit.AuditLog`."""
 
-    def note(self, at: float, kind: str, subject: str, key: str = "", **details: object) -> None:
+    def record(
+        self, at: float, kind: Kind, subject: str, /, key: str = "", **details: Detail
+    ) -> Entry:
         """Keep that something was decided, done, or has come out."""
         ...
 
 
-class _Nobody:
-    """Keeps nothing: for plans that are only tried."""
+class Minutes:
+    """A record that is kept in memory.
 
-    def note(self, at: float, kind: str, subject: str, key: str = "", **details: object) -> None:
-        """Forget it."""
+    Attributes:
+        entries: what was recorded, not chained.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def record(
+        self, at: float, kind: Kind, subject: str, /, key: str = "", **details: Detail
+    ) -> Entry:
+        """Keep an entry."""
+        entry = Entry(len(self.entries), at, kind, subject, details, key, "")
+        self.entries.append(entry)
+        return entry
 
 
 @dataclass(frozen=True)
@@ -51,102 +69,123 @@ class Manager:
 
     Attributes:
         fleet: that it manages.
-        conductor: its virtual time.
         positions: where machines are.
         attempts: all migrations that have ended, in order of time.
-        lost: machines that run nowhere, and why.
+        cancelled: what was wanted and not done, with the reason.
+        forecast: what it predicts.
     """
 
     def __init__(
         self,
         fleet: Fleet,
-        *,
         recorder: Recorder | None = None,
-        forecast: Forecast | None = None,
-        positions: Positions | None = None,
-        concurrency: dict[str, int] | None = None,
-        now: float = 0.0,
+        *,
+        state: State | None = None,
+        concurrency: Mapping[str, int] | None = None,
     ) -> None:
-        """Take over ``fleet``.
+        """Take over ``fleet``, in a ``state`` that is its scenario's beginning by default.
 
-        ``positions`` are those of its scenario by default, ``concurrency`` the most migrations of a
-        job at a time, and ``now`` is when its time begins.
+        ``concurrency`` is the most migrations of a job at a time, for jobs that have a limit.
         """
         self.fleet = fleet
-        self.conductor = Conductor(
+        self._conductor = Conductor(
             capacities(fleet), self._processor, tick=fleet.migrating.share_interval
         )
-        self.conductor.now = now
-        self.positions = positions or Positions(fleet)
+        self._recorder = recorder or Minutes()
+        self.positions = Positions(fleet, state or State())
         self.attempts: list[Attempt] = []
-        self.lost: dict[str, str] = {}
-        self._recorder = recorder or _Nobody()
-        self._forecast = forecast or Forecast(fleet)
-        self._concurrency = concurrency or {}
+        self.cancelled: list[tuple[Request, str]] = []
+        self.forecast = Forecast(fleet)
+        self.concurrency = dict(concurrency or {})
         self._queue: list[Request] = []
         self._rides: dict[str, _Ride] = {}
+        self._policy = Policy(
+            confirm=fleet.migrating.confirm,
+            patience=fleet.migrating.patience,
+            postcopy=fleet.migrating.postcopy,
+        )
+        self._conductor.now = self.positions.state.at
+        if state is None:
+            self._begin()
         for failure in fleet.failures:
-            if failure.kind == "crash" and failure.at >= now:
-                self.conductor.call_at(failure.at, lambda failure=failure: self._crash(failure))
+            if failure.at >= self.now:
+                self.call_at(failure.at, functools.partial(self._break, failure))
 
-    def want(self, *requests: Request) -> None:
-        """Queue migrations; those that were wanted first are started first where both could be."""
-        for request in requests:
-            self._queue.append(request)
-            at = max(self.conductor.now, request.not_before)
-            self.conductor.call_at(at, self._dispatch)
-            if request.until < math.inf:
-                self.conductor.call_at(max(at, request.until), self._dispatch)
+    @property
+    def now(self) -> float:
+        """Seconds of the fleet's virtual time."""
+        return self._conductor.now
 
-    def note(self, kind: str, subject: str, key: str = "", **details: object) -> None:
-        """Keep a record of what happens now."""
-        self._recorder.note(self.conductor.now, kind, subject, key, **details)
+    @property
+    def state(self) -> State:
+        """The state of the fleet, folded from what was recorded."""
+        return self.positions.state
+
+    def record(self, kind: Kind, subject: str, key: str = "", **details: Detail) -> None:
+        """Keep that something happens now; the state of the fleet follows from it."""
+        entry = self._recorder.record(self.now, kind, subject, key, **details)
+        self.positions.state = follow(self.positions.state, entry)
 
     def call_at(self, at: float, action: Callable[[], None]) -> None:
         """Let ``action`` happen at a time of the fleet."""
-        self.conductor.call_at(at, action)
+        self._conductor.call_at(at, action)
+
+    def want(self, *requests: Request) -> None:
+        """Queue migrations; those that were wanted first are started first where both could be."""
+        self._queue.extend(requests)
+        times = {max(self.now, request.not_before) for request in requests}
+        times |= {request.until for request in requests if self.now < request.until < math.inf}
+        for at in sorted(times):
+            self.call_at(at, self._dispatch)
 
     def run(self) -> None:
         """Go on until nothing is left to do; what could never start is cancelled."""
-        self.conductor.run()
-        for request in self._queue:
-            self._cancel(request, self._why_not(request) or "it never came to its turn")
-        self._queue.clear()
+        self._conductor.run()
+        for request in list(self._queue):
+            self._drop(request, self._why_not(request) or "nothing let it start")
+
+    def _begin(self) -> None:
+        for host in self.fleet.hosts:
+            self.record("joined", host)
+        for vm in self.fleet.vms.values():
+            self.record("placed", vm.name, host=vm.host)
 
     # ---- starting ---------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         """Start what can be started now, in the order in which it was wanted."""
-        now = self.conductor.now
         for request in list(self._queue):
-            if request.vm in self._rides or now < request.not_before:
+            if request.vm in self._rides or self.now < request.not_before:
                 continue
-            here = self.positions.where.get(request.vm)
-            if here is None:
-                self._drop(request, f"{request.vm} does not run")
+            here = self.positions.host_of(request.vm)
+            if not here:
+                reason = self.state.astray.get(request.vm, "it was stopped")
+                self._drop(request, f"{request.vm} does not run: {reason}")
             elif here == request.to:
                 self._drop(request, f"it runs on {here} already")
-            elif now > request.until:
+            elif self.now > request.until:
                 self._drop(request, f"its window has closed: {self._why_not(request)}")
             elif not self._why_not(request):
-                self._start(dataclasses.replace(request, to=self._destination(request)), here)
                 self._queue.remove(request)
+                self._start(dataclasses.replace(request, to=self._destination(request)), here)
+            elif self.now == request.until:
+                self._drop(request, f"its window closes: {self._why_not(request)}")
 
     def _destination(self, request: Request) -> str:
         return request.to or self.positions.choose(request.vm, request.among)
 
     def _why_not(self, request: Request) -> str:
         """Return why a migration cannot start now; "" where it can."""
-        most = self._concurrency.get(request.job, math.inf)
-        if sum(ride.request.job == request.job for ride in self._rides.values()) >= most:
-            return f"{most} migrations of {request.job} are under way"
+        most = self.concurrency.get(request.job)
+        if most and sum(ride.request.job == request.job for ride in self._rides.values()) >= most:
+            return f"{most} migrations of '{request.job}' are under way"
         to = self._destination(request)
         if not to:
-            return "no host has room for it"
+            return "no host may take it"
         objection = self.positions.objection(request.vm, to)
         if objection:
             return objection
-        way = path(self.fleet, self.positions.where[request.vm], to)
+        way = path(self.fleet, self.positions.host_of(request.vm), to)
         full = [place for place, most in way.limits.items() if self._under_way(place) >= most]
         return f"{full[0]} has as many migrations as it may" if full else ""
 
@@ -155,64 +194,62 @@ class Manager:
         return sum(place in ride.trip.path.limits for ride in self._rides.values())
 
     def _start(self, request: Request, source: str) -> None:
-        now, vm = self.conductor.now, self.fleet.vms[request.vm]
-        expected = self._forecast.objection(request, vm, source, now)
-        if expected:
-            self._cancel(request, expected)
+        vm = self.fleet.vms[request.vm]
+        refused = self.forecast.objection(request, vm, source, self.now)
+        if refused:
+            self._cancel(request, refused)
             return
-        trip = make_trip(self.fleet, vm, source, request.to, now)
-        self.positions.bound_for[vm.name] = request.to
-        self._rides[vm.name] = _Ride(request, source, trip, now)
-        self.note(
+        trip = make_trip(self.fleet, vm, source, request.to, self.now)
+        self._rides[vm.name] = _Ride(request, source, trip, self.now)
+        self.record(
             "started", vm.name, trip.task.key, source=source, destination=request.to,
             job=request.job, attempt=request.attempt,
         )  # fmt: skip
-        self.conductor.launch(
+        self._conductor.launch(
             trip.crossing,
             lambda share: execute(trip.task, None, share),
-            lambda outcome: self._ended(vm.name, outcome),
+            functools.partial(self._ended, vm.name),
         )
 
     # ---- ending -----------------------------------------------------------------------------
 
     def _ended(self, name: str, outcome: Outcome) -> None:
         """Find out where a machine runs now that its migration has ended."""
-        now, ride = self.conductor.now, self._rides.pop(name)
-        request = ride.request
-        del self.positions.bound_for[name]
-        fate = fate_of(self.fleet, ride.trip, outcome, ride.started)
-        if fate.runs_at == ():
-            self.positions.where.pop(name)
-            self.lost[name] = fate.reason
-        elif fate.runs_at[0] == "destination":
-            self.positions.where[name] = request.to
+        ride, result = self._rides.pop(name), outcome.result
+        request, trip = ride.request, ride.trip
+        where = judge(trip.task, outcome, self._policy, _cut_off_by(ride, result.total_seconds))
         attempt = Attempt(
             vm=name, source=ride.source, destination=request.to, job=request.job,
-            attempt=request.attempt, wanted=request.not_before, started=ride.started, ended=now,
-            end=fate.end, reason=fate.reason, key=ride.trip.task.key, result=outcome.result,
+            attempt=request.attempt, wanted=request.not_before, started=ride.started,
+            ended=self.now, ending=ending_of(where), reason=where.reason, key=trip.task.key,
+            result=result,
         )  # fmt: skip
         self.attempts.append(attempt)
-        self.note(
-            fate.end, name, attempt.key, source=ride.source, destination=request.to,
-            attempt=request.attempt, reason=fate.reason,
-            total_seconds=outcome.result.total_seconds,
-            downtime_seconds=outcome.result.downtime_seconds,
-            bytes_sent=outcome.result.bytes_sent,
-        )  # fmt: skip
-        if fate.end == "survived":
-            self._try_again(request, fate)
-        self.conductor.call_at(self.conductor.soon, self._dispatch)
+        measured = {
+            "total_seconds": result.total_seconds,
+            "downtime_seconds": result.downtime_seconds,
+            "bytes_sent": result.bytes_sent,
+        }
+        if attempt.ending == "completed":
+            self.record("completed", name, attempt.key, **measured)
+        else:
+            self.record(
+                "failed", name, attempt.key, runs_at=_word(where), reason=where.reason, **measured
+            )
+        if attempt.ending == "stayed":
+            self._try_again(request)
+        self.call_at(self._conductor.soon, self._dispatch)
 
-    def _try_again(self, request: Request, fate: Fate) -> None:
+    def _try_again(self, request: Request) -> None:
         migrating = self.fleet.migrating
         if request.attempt >= migrating.retries:
-            self.note("abandoned", request.vm, reason=fate.reason, attempts=request.attempt + 1)
+            self._cancel(request, f"it has failed {request.attempt + 1} times")
             return
         wait = migrating.backoff * 2.0**request.attempt
         again = dataclasses.replace(
-            request, attempt=request.attempt + 1, not_before=self.conductor.soon + wait
+            request, attempt=request.attempt + 1, not_before=self._conductor.soon + wait
         )
-        self.note("retried", request.vm, attempt=again.attempt, not_before=again.not_before)
+        self.record("retried", request.vm, attempt=again.attempt, not_before=again.not_before)
         self.want(again)
 
     def _drop(self, request: Request, reason: str) -> None:
@@ -220,26 +257,26 @@ class Manager:
         self._cancel(request, reason)
 
     def _cancel(self, request: Request, reason: str) -> None:
-        self.note("cancelled", request.vm, job=request.job, reason=reason)
+        self.cancelled.append((request, reason))
+        self.record("cancelled", request.vm, job=request.job, reason=reason)
 
     # ---- faults -----------------------------------------------------------------------------
 
-    def _crash(self, failure: Failure) -> None:
-        """A host goes down, with the machines on it; those that migrate see to themselves."""
-        host = failure.target
-        self.note("crashed", host, lasts=failure.lasts)
-        self.positions.down.add(host)
-        for vm in self.positions.on(host):
-            if vm.name not in self._rides:
-                self.positions.where.pop(vm.name)
-                self.lost[vm.name] = f"{host} crashed"
-                self.note("lost", vm.name, reason=f"{host} crashed")
+    def _break(self, failure: Failure) -> None:
+        """Something breaks; migrations that it hits know of it from their links and limits."""
+        crash = failure.kind == "crash"
+        if not crash:
+            self.record("impaired", failure.target, how=failure.kind, left=failure.left)
+        elif failure.target in self.state.up:
+            self.record("crashed", failure.target)
         if failure.lasts < math.inf:
-            self.conductor.call_at(failure.at + failure.lasts, lambda: self._mended(host))
+            self.call_at(failure.at + failure.lasts, functools.partial(self._mend, failure))
 
-    def _mended(self, host: str) -> None:
-        self.positions.down.discard(host)
-        self.note("mended", host)
+    def _mend(self, failure: Failure) -> None:
+        if failure.kind != "crash":
+            self.record("mended", failure.target)
+        elif failure.target not in self.state.up:
+            self.record("recovered", failure.target)
         self._dispatch()
 
     def _processor(self, name: str, now: float) -> Processor:
@@ -251,3 +288,17 @@ class Manager:
         ]  # fmt: skip
         cores = self.fleet.hosts[name].cores * min(slow, default=1.0)
         return Processor(cores, tuple(vm.cpu for vm in self.positions.on(name)))
+
+
+def _cut_off_by(ride: _Ride, seconds: float) -> Fault | None:
+    """Return the crash that ended a migration after so many seconds; None where none did."""
+    crash = ride.trip.crash
+    if crash is None or seconds < crash.at - ride.started:
+        return None
+    end = "source" if crash.target == ride.source else "destination"
+    return Fault(kind="source crash" if end == "source" else "destination crash", at=seconds)
+
+
+def _word(where: Where) -> str:
+    """Return a place as the audit log has it."""
+    return "both" if len(where.runs_at) == 2 else (where.runs_at or ("none",))[0]

@@ -176,6 +176,8 @@ class Migrating:
         limit_seconds: after which a migration is given up.
         retries: how often it is tried again after that, or after a failure that the guest survives.
         backoff: seconds before the first retry; doubled each time.
+        confirm, patience, postcopy: what hosts do that do not hear from each other at the
+            switch-over (`migsim.fleet.handover.Policy`).
         share_interval: seconds for which links are shared in the same way, at least: a flow that
             comes or goes changes the shares of others at the next multiple.
     """
@@ -186,6 +188,9 @@ class Migrating:
     limit_seconds: Seconds = 86_400.0
     retries: Count = 0
     backoff: Seconds = 10.0
+    confirm: Literal["wait", "resume", "fenced"] = "fenced"
+    patience: Seconds = 30.0
+    postcopy: Literal["recover", "lose"] = "recover"
     share_interval: Seconds = 0.01
 
 

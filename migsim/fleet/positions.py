@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from migsim.fleet.model import Fleet, Rule, Vm
+from migsim.fleet.state import State
 
 __all__ = ["Positions"]
 
 
 class Positions:
-    """The placement of a fleet's machines while migrations are under way.
+    """What the state of a fleet means for its machines and hosts.
 
     A machine that migrates holds its memory at both hosts, and counts for rules at both.
 
     Attributes:
-        where: the host of each machine that runs.
-        bound_for: the destination of each that is migrating.
-        down: hosts that have crashed.
+        state: the state, replaced as it changes.
     """
 
-    def __init__(self, fleet: Fleet, where: Mapping[str, str] | None = None) -> None:
+    def __init__(self, fleet: Fleet, state: State) -> None:
+        self.state = state
         self._fleet = fleet
-        home = {name: vm.host for name, vm in fleet.vms.items()}
-        self.where: dict[str, str] = dict(home if where is None else where)
-        self.bound_for: dict[str, str] = {}
-        self.down: set[str] = set()
         self._rules: dict[str, list[Rule]] = {name: [] for name in fleet.vms}
         for rule in fleet.rules:
             for name in rule.vms:
                 self._rules[name].append(rule)
 
-    def copy(self) -> Positions:
-        """Return the same placement, without the migrations under way."""
-        other = Positions(self._fleet, self.where)
-        other.down = set(self.down)
-        return other
+    def host_of(self, name: str) -> str:
+        """Return the host on which a machine runs; "" where it runs on none, or on two."""
+        hosts = self.state.runs_at.get(name, ())
+        return hosts[0] if len(hosts) == 1 else ""
 
     def on(self, host: str) -> list[Vm]:
         """Return the machines that run on ``host``, in the order of the fleet."""
-        return [vm for name, vm in self._fleet.vms.items() if self.where.get(name) == host]
+        runs_at = self.state.runs_at
+        return [vm for name, vm in self._fleet.vms.items() if host in runs_at.get(name, ())]
 
     def holding(self, host: str) -> list[Vm]:
         """Return the machines that have memory on ``host``: those that run or arrive there."""
-        vms = self._fleet.vms
+        arriving = {name for name, (_, to) in self.state.under_way.items() if to == host}
+        runs_at = self.state.runs_at
         return [
-            vm for name, vm in vms.items()
-            if self.where.get(name) == host or self.bound_for.get(name) == host
+            vm for name, vm in self._fleet.vms.items()
+            if name in arriving or host in runs_at.get(name, ())
         ]  # fmt: skip
 
     def free_memory(self, host: str) -> int:
@@ -56,7 +51,7 @@ class Positions:
     def objection(self, name: str, host: str) -> str:
         """Return why machine ``name`` may not go to ``host``; "" where it may."""
         vm = self._fleet.vms[name]
-        if host in self.down:
+        if host not in self.state.up:
             return f"{host} is down"
         if vm.memory > self.free_memory(host):
             return f"{host} has no room for its memory"
@@ -82,7 +77,7 @@ class Positions:
 
         ``hosts`` are those to choose from, all by default.
         """
-        here = self.where.get(name)
+        here = self.host_of(name)
         allowed = [
             host for host in hosts or self._fleet.hosts
             if host != here and not self.objection(name, host)

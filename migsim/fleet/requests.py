@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from migsim.fleet.fate import Ending
 from migsim.result import Result
 
-__all__ = ["Attempt", "End", "Request"]
-
-End = Literal["completed", "survived", "lost", "twice", "corrupt"]
-"""What an attempt came to: the machine runs at its destination; it runs on at its source; it runs
-nowhere; it runs at both hosts; it runs, with memory that is wrong."""
+__all__ = ["Attempt", "Request"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +46,8 @@ class Attempt:
         vm, source, destination, job: which and why.
         attempt: 0 for the first one.
         wanted, started, ended: seconds of the fleet's time; wanted is when it could have started.
-        end: what it came to.
-        reason: why it did not complete; "" where it did.
+        ending: what became of the machine.
+        reason: how that came, in one sentence.
         key: of the task, which gives the same result where the machine has its path for itself.
         result: what was measured.
     """
@@ -63,7 +60,7 @@ class Attempt:
     wanted: float
     started: float
     ended: float
-    end: End
+    ending: Ending
     reason: str
     key: str
     result: Result
