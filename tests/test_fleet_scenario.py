@@ -193,6 +193,9 @@ ONE_TABLE = [
      "'uniform'?"),
     ('rate = "10MB/s"', 'rat = "10MB/s"',
      "31: vms.web.workload_args.rat: unknown key, did you mean 'rate'?"),
+    ('rate = "10MB/s"', "rate = 1979-05-27", "31: vms.web.workload_args.rate: got "
+     "datetime.date(1979, 5, 27), expected pages per second such as '20000', or a byte rate such "
+     "as '50MB/s'"),
     ('working_set = "10%"', 'working_set = "10GiB"', "30: vms.web.workload: workload: a "
      "working_set of 10 GiB does not fit into a memory of 1 GiB"),
     ('zero_fraction = "40%"', 'zero_fraction = "140%"',
