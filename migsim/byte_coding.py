@@ -103,7 +103,7 @@ class ByteCoding(Coding):
         return min(len(message), len(data)) + PACKET_HEADER
 
     def _charge(self, seconds: float) -> None:
-        self.state.page_seconds = seconds / self.codec.threads
+        self.state.page_seconds = seconds / float(self.state.threads)
         self.state.cpu_seconds += seconds
 
     def _delta_seconds(self, page: int, seconds: float) -> float:

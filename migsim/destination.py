@@ -20,7 +20,7 @@ from migsim._types import Floats, Integers, Record
 from migsim.accesses import AccessWindow
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
-from migsim.network import Flow
+from migsim.network import Flow, Plans
 from migsim.pages import Pages
 from migsim.watch import Watch
 
@@ -112,7 +112,6 @@ class Destination:
         state.anchor_real = self._resumes_at
         state.anchor_guest = guest.clock.anchor_guest
         state.busy_since = self._flow.ready
-        state.restarts = not self._flow.shifts_freely
         state.round_trip = link.rtt
         one_way = link.one_way
         state.half_trip = one_way
@@ -193,6 +192,7 @@ class Destination:
             state.down = 0
             lost = error if error.at <= until else None
         self._store_flow()
+        self._flow.plans = Plans()
         for bitmap in (self.missing, self._todo, self._guest.sent):
             bitmap.touched()
         if lost is not None:
@@ -236,6 +236,7 @@ class Destination:
         state.stream, state.segment = flow.stream, flow.segment
         state.shift, state.ready = flow.shift, flow.ready
         state.queue_segment, state.curve_end = 0, flow.curve.end
+        state.restarts = not flow.shifts_freely
         if flow.stream == 0:
             state.busy_since = flow.ready
 
@@ -291,7 +292,11 @@ class Destination:
         self._flush_latencies()
 
     def _lengthen_curve(self, vm_page: int) -> None:
-        flow = self._flow
+        flow, state = self._flow, self._states[0]
+        if flow.share is not None and state.background and not state.quota:
+            self._todo.touched()
+            left = len(self._todo & self._guest.nonzero)
+            flow.plans = Plans(left * (vm_page + flow.link.message_header), float(state.until))
         try:
             flow.extend(flow.stream + vm_page + flow.link.message_header)
         except ConnectionLost:

@@ -16,7 +16,7 @@ from migsim.ledger import Switch
 from migsim.limits import Calls, Limits
 from migsim.machine import VirtualMachine
 from migsim.meter import BandwidthMeter
-from migsim.network import Flow, Link
+from migsim.network import Flow, Link, Share
 from migsim.pages import Pages
 from migsim.source import Source
 from migsim.timeline import Place, Timeline
@@ -38,6 +38,7 @@ class Looks:
         seed: int = 0,
         content: ContentRule | None = None,
         watch: Watch | None = None,
+        share: Share | None = None,
     ) -> None:
         self.vm = vm
         self.link = link
@@ -47,7 +48,7 @@ class Looks:
         self._guest = Guest(vm, workload, Content(rule, workload, vm.pages, seed))
         self._codings = Codings(self._guest)
         self._seed = seed
-        self._flow = Flow(link, 0.0, seed)
+        self._flow = Flow(link, 0.0, seed, share)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
         self._source = Source(self._guest, self._sent_by_kind, watch)
         self._destination: Destination | None = None

@@ -43,7 +43,7 @@ class Migration(Looks):
             raise RuntimeError("open_channels() after something was sent")
         self.link = dataclasses.replace(self.link, streams=channels)
         started = self._now
-        self._flow = Flow(self.link, self._now, self._seed)
+        self._flow = Flow(self.link, self._now, self._seed, self._flow.share)
         self.connect()
         self._log("wait", started, self.guest_is)
 

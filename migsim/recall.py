@@ -55,6 +55,7 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
         | _arguments(row, "content", common),
         link_args=_arguments(row, "link", link.parameters),
         vm_args=_arguments(row, "vm", read_parameters(VirtualMachine, skip=0)),
+        age=0.0 if _missing(row.get("age")) else float(row["age"]),
         limit_seconds=float(row.get("limit_seconds", 86_400.0)),
         limit_acts=int(row.get("limit_acts", 100_000)),
     ).resolve()

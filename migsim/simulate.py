@@ -16,7 +16,7 @@ from migsim.ledger import Ledger
 from migsim.limits import GaveUp, Lost
 from migsim.machine import VirtualMachine
 from migsim.migration import Migration
-from migsim.network import Flow, Link
+from migsim.network import Flow, Link, Share
 from migsim.pages import Pages
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
@@ -87,13 +87,21 @@ def migrate(
     return execute(task.resolve())
 
 
-def execute(task: ResolvedTask, watch: Watch | None = None) -> Outcome:
+def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None = None) -> Outcome:
     """Return the outcome of a resolved task, which ``watch`` may look at without changing it.
 
+    ``share`` is the migration's place among others that use its path.
     Raises `InputError` for parameters that only the workload or the algorithm itself can judge.
     """
     migration = Migration(
-        task.vm, task.make_workload(), task.link, task.limits, task.seed, task.content, watch
+        task.vm,
+        task.make_workload(),
+        task.link,
+        task.limits,
+        task.seed,
+        task.content,
+        watch,
+        share,
     )
     status: Status = "completed"
     error = ""

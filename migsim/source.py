@@ -23,7 +23,7 @@ from migsim.byte_coding import ByteCoding
 from migsim.coding import Coding
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
-from migsim.network import Flow
+from migsim.network import Flow, Plans
 from migsim.pages import Pages
 from migsim.watch import Watch
 
@@ -145,6 +145,8 @@ class Source:
                 continue
             if status == NEED_CURVE:
                 self._store(flow)
+                todo.touched()
+                flow.plans = self._plans(flow, transfer, todo)
                 try:
                     flow.extend(flow.stream + int(state.largest))
                 except ConnectionLost as error:
@@ -152,6 +154,7 @@ class Source:
                     stop_at, until = -math.inf, max(hold, error.at)
                     state.stop_at, state.hold = stop_at, until
                 self._load(flow)
+                coding.state.threads = coding.codec.threads * flow.cpu
                 continue
             if status == NEED_ENCODER:
                 assert isinstance(coding, ByteCoding)
@@ -169,6 +172,7 @@ class Source:
         guest.clock.lag = float(state.lag)
         if transfer.pages:
             self._store(flow)
+            flow.plans = Plans()
         self.zero_pages = int(state.zero_pages)
         for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
             bitmap.touched()
@@ -188,6 +192,17 @@ class Source:
             end = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), end)[1]
         self.next_page = next_page
         return left, end
+
+    def _plans(self, flow: Flow, transfer: Transfer, todo: Pages) -> Plans:
+        """Return what will surely leave without a rest, for whoever divides the path."""
+        codec = transfer.coding.codec
+        if flow.share is None:
+            return Plans()
+        if codec.method != "raw" or transfer.skip_redirtied:
+            return Plans(threads=0 if codec.method == "raw" else codec.threads)
+        nonzero = len(todo & self._guest.nonzero)
+        size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
+        return Plans(min(size, int(self._states[0].stop_bytes) - flow.stream), transfer.stop_at)
 
     def look(self, now: float, flow: Flow) -> None:
         """Let the watch see how things stand at ``now``, between two acts."""
@@ -240,6 +255,7 @@ class Source:
         state.first_access = guest.window.first
         state.access = guest.accesses - guest.window.first
         self._load(flow)
+        transfer.coding.state.threads = transfer.coding.codec.threads * flow.cpu
         state.ready = flow.ready if transfer.pages else hold
         state.turn = state.ready if not transfer.pages or not transfer.buffered else hold
         state.buffered = state.begins = transfer.buffered

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
+from migsim.aged import aged
 from migsim.build import build_vm, build_workload
 from migsim.codec_costs import digest_of_costs
 from migsim.content import ContentRule, parse_content
@@ -47,6 +48,7 @@ class Task:
         memory: bytes of guest memory; short for ``vm_args["memory"]``.
         seed: chooses the guest's random behaviour and which packets are lost.
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
+        age: seconds for which the guest has been running when the migration begins.
         limit_seconds, limit_acts: where a migration that does not end is given up.
         label: a name for tables and figures; no part of the key.
     """
@@ -60,6 +62,7 @@ class Task:
     workload_args: Arguments = ()
     link_args: Arguments = ()
     vm_args: Arguments = ()
+    age: float = 0.0
     limit_seconds: float = 86_400.0
     limit_acts: int = 100_000
     label: str = ""
@@ -107,8 +110,15 @@ class Task:
             link_args=values[2],
             vm=vm,
             seed=int(seed),
+            age=self._age(),
             limits=self._limits(),
         )
+
+    def _age(self) -> float:
+        age: Any = self.age
+        if not isinstance(age, Real) or not 0 <= float(age) < math.inf:
+            raise InputError(f"age is {age!r}, expected 0 seconds or more")
+        return float(age)
 
     def _limits(self) -> Limits:
         seconds: Any = self.limit_seconds
@@ -138,6 +148,7 @@ class ResolvedTask:
     link_args: dict[str, Scalar]
     vm: VirtualMachine
     seed: int
+    age: float
     limits: Limits
     link: Link = field(init=False)
 
@@ -146,7 +157,8 @@ class ResolvedTask:
 
     def make_workload(self) -> Workload:
         """Return the guest's workload. Raises `InputError` where it does not fit the machine."""
-        return build_workload(self.workload, self.workload_args, self.vm, self.seed)
+        workload = build_workload(self.workload, self.workload_args, self.vm, self.seed)
+        return aged(workload, self.age)
 
     def describe(self) -> dict[str, Any]:
         """Return all that decides the result, as plain JSON values."""
@@ -165,6 +177,7 @@ class ResolvedTask:
             "vm": _flat(self.vm),
             "codec_costs_digest": digest_of_costs(self.vm.codec_costs),
             "seed": self.seed,
+            **({"age": self.age} if self.age else {}),
             "limit_seconds": self.limits.seconds,
             "limit_acts": self.limits.acts,
         }

@@ -20,7 +20,7 @@ LAYERS = [
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
     ["accesses", "memory", "codec_sizes", "markdown"],
-    ["guest", "build", "trace", "calibration"],
+    ["guest", "build", "trace", "calibration", "aged"],
     ["coding"],
     ["byte_coding"],
     ["source", "destination", "task"],

@@ -7,6 +7,7 @@ ends. The curve of each busy period comes from the round model in `migsim._kerne
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from migsim._kernels.delivery import ENDLESS
 from migsim.errors import ConnectionLost
 from migsim.network.link import Link
 from migsim.network.rounds import MOST_ROUNDS, Curve, Rounds
+from migsim.network.sharing import Plans, Share
 
 __all__ = ["Flow"]
 
@@ -37,6 +39,9 @@ class Flow:
         stream: bytes sent in this busy period; a period ends where the sender has nothing to send.
         segment: the part of the curve that ``stream`` lies in.
         shift: how far departures have fallen behind the curve, for want of data.
+        share: who divides the path among this flow and others; None where there are no others.
+        plans: what will surely be sent next, for whoever divides it.
+        cpu: the part of their time that the threads which encode it get.
         finished: bytes sent in earlier busy periods.
         curve: what is drawn of this busy period, save for what lies far behind.
     """
@@ -44,6 +49,9 @@ class Flow:
     link: Link
     ready: float
     seed: int = 0
+    share: Share | None = None
+    plans: Plans = field(default_factory=Plans)
+    cpu: float = 1.0
     stream: int = 0
     segment: int = 0
     shift: float = 0.0
@@ -53,16 +61,20 @@ class Flow:
     _reach: int = field(init=False)  # bytes behind the last one that somebody may still ask for
     _piece: int = field(init=False)  # rounds of the next piece
     _snapshot: Rounds = field(init=False)  # where its last piece begins
+    _horizon: float = field(init=False)  # up to when its share of the path is known
+    _busy_since: float = field(init=False)  # the start of this busy period
 
     def __post_init__(self) -> None:
         link = self.link
         self._reach = int(link.streams * link.socket) + int(link.queue_bytes)
         self._rounds = Rounds(link, self.seed)
+        self._horizon = math.inf if self.share is None else -math.inf
         self._begin_period(self._rounds.connect(self.ready))
 
     def copy(self) -> Flow:
-        """Return an independent flow in the same state."""
+        """Return an independent flow in the same state, which keeps its share of the path."""
         other = copy.copy(self)  # curves and snapshots are never changed, only replaced
+        other.share, other._horizon = None, math.inf
         other._rounds = self._rounds.copy()
         return other
 
@@ -84,12 +96,17 @@ class Flow:
     @property
     def shifts_freely(self) -> bool:
         """Whether a gap between two bytes changes nothing but the times of what follows."""
-        return self.link.plain and not self._rounds.changes
+        return self.link.plain and not self._changes
 
     @property
     def most_shift(self) -> float:
         """How far departures may fall behind the curve, which knows when the link changes."""
-        return _MOST_SHIFT if self._rounds.changes else math.inf
+        return _MOST_SHIFT if self._changes else math.inf
+
+    @property
+    def _changes(self) -> bool:
+        """Whether the link, or our share of it, changes over time."""
+        return self._rounds.changes or -math.inf < self._horizon < math.inf
 
     def begin(self, now: float) -> float:
         """Return when the next byte can leave, given that the sender has data from ``now`` on.
@@ -154,6 +171,7 @@ class Flow:
         self.finished += self.stream
         self.stream, self.segment, self.shift, self.ready = 0, 0, 0.0, now
         self._rounds.begin_period(now)
+        self._busy_since = now
         self._piece = _LEAST_ROUNDS
         self._snapshot = self._rounds.copy()
         self.curve = Curve.at_rest(now)
@@ -164,8 +182,11 @@ class Flow:
         if rounds.dead:
             raise ConnectionLost(rounds.now)
         rounds.slip(self.shift)  # what follows is drawn at the times at which it happens
+        if self.share is not None and rounds.now >= self._horizon:
+            self._ask(self.share)
         self._snapshot = rounds.copy()
         stop_at = rounds.now + _TIMED_PIECE if rounds.changes else math.inf
+        stop_at = min(stop_at, self._horizon)
         piece = rounds.draw(self._piece, stop_at=stop_at)
         self._piece = min(2 * self._piece, MOST_ROUNDS)
         keep = self.stream - self._reach
@@ -174,3 +195,11 @@ class Flow:
         self.shift = 0.0
         self.curve = Curve(np.concatenate([old, piece.segments]).view(np.recarray), piece.end)
         self.segment = self.curve.segment_of(self.stream)
+
+    def _ask(self, share: Share) -> None:
+        """Wait until it is known which part of the path we have from here on, and for how long."""
+        drawn = self.curve.end - self.stream
+        plans = dataclasses.replace(self.plans, bytes=max(0, self.plans.bytes - drawn))
+        grant = share.grant(self._rounds.now, self._busy_since, plans)
+        self._horizon, self.cpu = grant.until, grant.cpu
+        self._rounds.take(grant.part, grant.until)

@@ -69,7 +69,8 @@ class Rounds:
         self._link = link
         self._seed = np.uint64(random_bits(np.uint64(seed % 2**64), 0))
         plan = link.schedule(seed)
-        self._changes = Schedule(plan.at, np.minimum(plan.rate / link.packet, UNLIMITED))
+        self._plan = Schedule(plan.at, np.minimum(plan.rate / link.packet, UNLIMITED))
+        self._changes = self._plan
         bursts = link.bursts
         path: Record = np.recarray(1, dtype=PATH)
         path.view(np.uint8)[:] = 0
@@ -132,6 +133,22 @@ class Rounds:
             wait *= 2.0
         self.path.dead = 1
         return now
+
+    def take(self, part: float, until: float) -> None:
+        """Have ``part`` of the path from now on, to be told again ``until`` then.
+
+        So is its queue: the packets of others stand in the rest of it.
+        """
+        at, rate = self._plan.at, self._plan.rate * part
+        if until < math.inf:  # rounds that are made in one step end there
+            place = self._plan.following(until)
+            at = np.concatenate([at[:place], [until], at[place:]])
+            rate = np.concatenate([rate[:place], rate[place - 1 : place], rate[place:]])
+        self._changes = Schedule(at, rate)
+        path = self.path[0]
+        path.queue = part * self._link.queue_bytes / self._link.packet
+        path.next_change = self._changes.following(path.now)
+        path.rate = self._changes.rate_at(path.now)
 
     def begin_period(self, now: float) -> None:
         """Start to count bytes anew: the sender has data from ``now`` on."""

@@ -1,21 +1,65 @@
 """How flows share links: max-min fairness, and what round trips do to TCP's shares.
 
-A library for whoever plans several migrations at once; a single one does not need it.
+A single migration does not need it; `migsim.fleet` divides links among many by it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from migsim._kernels.draws import portable_exp, portable_log
 from migsim.network.link import Congestion
 
-__all__ = ["max_min_shares", "round_trip_weight"]
+__all__ = ["Grant", "Plans", "Share", "max_min_shares", "round_trip_weight"]
 
 # Throughput goes with the round trip to this power at equal loss: Reno's window does not depend on
 # it (Mathis et al., CCR 1997), CUBIC's goes with its power 3/4 (RFC 9438, sec. 5.1). BBR's bias
 # towards long round trips (Hock et al., ICNP 2017) depends on the queue and is not modelled.
 _POWERS: dict[Congestion, float] = {"reno": -1.0, "cubic": -0.25, "bbr": 0.0, "none": 0.0}
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What a flow surely does next: up to then, its share need not be thought over.
+
+    Attributes:
+        bytes: that it sends without a rest, at least.
+        rests_at: when it may rest nevertheless, seconds of the migration's time.
+        threads: of its host's processor that encode them.
+    """
+
+    bytes: int = 0
+    rests_at: float = math.inf
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a flow has for a while.
+
+    Attributes:
+        part: of its path's rate, above 0 and at most 1.
+        cpu: of the time of the threads that encode what it sends.
+        until: seconds of the migration's time up to which that holds.
+    """
+
+    part: float
+    cpu: float
+    until: float
+
+
+class Share(Protocol):
+    """A flow's place among others on its path."""
+
+    def grant(self, now: float, busy_since: float, plans: Plans) -> Grant:
+        """Return what the flow has from ``now`` on; others may be simulated up to then first.
+
+        It has been sending without a rest since ``busy_since``.
+        """
+        ...
 
 
 def round_trip_weight(congestion: Congestion, rtt: float) -> float:

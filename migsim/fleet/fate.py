@@ -1,0 +1,111 @@
+"""What becomes of one migration, and of its guest, where something breaks at a given time.
+
+The migration runs as ever: a crash ends it at that instant, and an outage is one of its link's.
+What the engine does not know, who runs the guest when messages of the hand-over are lost, is
+`migsim.fleet.handover`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from migsim.errors import last_line
+from migsim.fleet.handover import (
+    Fault,
+    Phase,
+    Place,
+    Policy,
+    Where,
+    after_crash,
+    after_outage,
+    outages_of,
+    steps_of,
+)
+from migsim.network.schedule import join_outages
+from migsim.result import Result
+from migsim.simulate import execute
+from migsim.task import ResolvedTask
+
+__all__ = ["Ending", "Fate", "inject"]
+
+Ending = Literal["completed", "stayed", "undecided", "twice", "lost"]
+"""``completed``: the guest runs at the destination; ``stayed``: at the source; ``undecided``:
+nowhere, but its memory is whole; ``twice``: at both; ``lost``: nowhere, for good."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fate:
+    """What a fault did to a migration.
+
+    Attributes:
+        fault, policy: what was injected, and how the hosts deal with it.
+        phase: what the migration was doing at that time, had nothing broken.
+        runs_at: the hosts at which the guest runs afterwards: one, none, or both.
+        ending: what that means.
+        missing: pages that the destination lacked: at the time of a crash, or in the end.
+        reason: how it came to that, in one sentence.
+        result: what was measured up to a crash, or with the outages.
+    """
+
+    fault: Fault
+    policy: Policy
+    phase: Phase
+    runs_at: tuple[Place, ...]
+    ending: Ending
+    missing: int
+    reason: str
+    result: Result
+
+
+def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fate:
+    """Return what becomes of the migration ``task`` where ``fault`` happens to it. Pure.
+
+    Raises `InputError` for a task that cannot be used, and a policy that does not suit it.
+    """
+    chosen = Policy() if policy is None else policy
+    calm = execute(task)
+    steps = steps_of(task, calm)
+    phase = steps.phase_at(fault.at)
+    if fault.kind == "link down":
+        outages = outages_of(task, fault)
+        args = {**task.link_args, "outages": join_outages(outages)}
+        broken = dataclasses.replace(task, link_args=args)
+        outcome = execute(broken)
+        result, missing = outcome.result, outcome.result.corrupt_pages
+        where = after_outage(steps_of(broken, outcome), outages, chosen, whole=missing == 0)
+        if where.runs_at == ("source",) and result.status != "completed":
+            where = dataclasses.replace(where, reason=f"{where.reason}: {last_line(result.error)}")
+    else:
+        result, missing = calm.result, calm.result.corrupt_pages
+        if fault.at < result.total_seconds:
+            limits = dataclasses.replace(task.limits, seconds=fault.at)
+            result = execute(dataclasses.replace(task, limits=limits)).result
+            missing = steps.lacking if phase in _HANDED_OVER else result.corrupt_pages
+        where = after_crash(steps, fault, chosen, missing)
+        if where.runs_at == ("destination",) and calm.result.corrupt_pages:
+            where = Where(
+                (), True, f"the migration itself is wrong: {last_line(calm.result.error)}"
+            )
+    return Fate(
+        fault=fault,
+        policy=chosen,
+        phase=phase,
+        runs_at=where.runs_at,
+        ending=_ending(where),
+        missing=missing,
+        reason=where.reason,
+        result=result,
+    )
+
+
+_HANDED_OVER = frozenset({"in flight", "starting"})
+
+
+def _ending(where: Where) -> Ending:
+    if len(where.runs_at) == 2:
+        return "twice"
+    if not where.runs_at:
+        return "lost" if where.lost else "undecided"
+    return "completed" if where.runs_at == ("destination",) else "stayed"
