@@ -357,6 +357,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_scenario(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("mark", ["[", "{a="])
+def test_a_file_of_many_brackets_is_no_crash(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(InputError, match=r"fleet\.toml: is no scenario: .* too deep"):
+        read(tmp_path, f"a = {mark * 20_000}")
+
+
 def test_a_machine_moves_on_and_back(tmp_path: Path) -> None:
     """A move to where a machine starts is none to where it is, once it has gone elsewhere."""
     head = GOOD[: GOOD.index("[[balance]]")]
