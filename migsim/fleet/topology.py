@@ -99,7 +99,7 @@ def path(fleet: Fleet, source: str, destination: str) -> Path:
         links=links,
         rate=min(rates),
         rtt=math.fsum((*ends, *(trunk.rtt for trunk in trunks))),
-        loss=1.0 - math.prod(1.0 - trunk.loss for trunk in trunks),
+        loss=_any_of(trunk.loss for trunk in trunks),
         narrow_port=rates[0] == min(rates),
         limits=_limits(crossed),
     )
@@ -175,6 +175,14 @@ def _limits(crossed: Iterable[Host | Network | Trunk]) -> dict[str, int]:
         for item in crossed
         if item.most_migrations is not None
     }
+
+
+def _any_of(chances: Iterable[float]) -> float:
+    """Return the chance that one of independent events happens; of a single one, exactly its."""
+    found = 0.0
+    for chance in chances:
+        found += chance * (1.0 - found)
+    return found
 
 
 def _port(fleet: Fleet, host: Host) -> float:
