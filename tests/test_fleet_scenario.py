@@ -193,6 +193,9 @@ ONE_TABLE = [
      "'uniform'?"),
     ('rate = "10MB/s"', 'rat = "10MB/s"',
      "31: vms.web.workload_args.rat: unknown key, did you mean 'rate'?"),
+    ('rate = "10MB/s"', "rate = 1979-05-27", "31: vms.web.workload_args.rate: got "
+     "datetime.date(1979, 5, 27), expected pages per second such as '20000', or a byte rate such "
+     "as '50MB/s'"),
     ('working_set = "10%"', 'working_set = "10GiB"', "30: vms.web.workload: workload: a "
      "working_set of 10 GiB does not fit into a memory of 1 GiB"),
     ('zero_fraction = "40%"', 'zero_fraction = "140%"',
@@ -352,6 +355,12 @@ def test_any_wrong_value_is_told_and_never_a_crash(
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.toml: cannot be read: .*No such file"):
         read_scenario(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("mark", ["[", "{a="])
+def test_a_file_of_many_brackets_is_no_crash(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(InputError, match=r"fleet\.toml: is no scenario: .* too deep"):
+        read(tmp_path, f"a = {mark * 20_000}")
 
 
 def test_a_machine_moves_on_and_back(tmp_path: Path) -> None:

@@ -74,6 +74,11 @@ def test_over_trunks_by_the_least_round_trip() -> None:
     assert back.links == ("london-1 out", "tunnel to paris", "over to ny", "ny-1 in")
 
 
+def test_the_loss_of_one_trunk_is_the_way_s_to_the_bit() -> None:
+    """So that a migration alone in a fleet is the one of `migsim migrate`."""
+    assert path(fleet(DIRECT), "ny-1", "london-1").loss == DIRECT.loss
+
+
 def test_equal_round_trips_are_decided_by_hops_and_then_by_names() -> None:
     quick = [dataclasses.replace(trunk, rtt=0.0) for trunk in (OVER, TUNNEL, DIRECT)]
     assert path(fleet(*quick), "ny-1", "london-1").trunks == ("atlantic",)

@@ -16,7 +16,7 @@ from migsim.machine import VirtualMachine
 from migsim.network import Link
 from migsim.parameters import Context, read_parameters
 from migsim.registry import Plugin, find
-from migsim.task import Task, canonical_json, with_content
+from migsim.task import Task, with_content
 
 __all__ = ["Guests", "check_algorithm", "check_connection"]
 
@@ -71,9 +71,7 @@ class Guests:
         if vm.algorithm is not None or (vm.algorithm_args and algorithm):
             check_algorithm(str(algorithm), vm.algorithm_args, place, self._mistakes)
         shape = {"memory": vm.memory, "vcpus": vm.vcpus}
-        key = canonical_json(
-            [shape, vm.vm_args, vm.workload, vm.workload_args, vm.disk_args, vm.seed]
-        )
+        key = repr([shape, vm.vm_args, vm.workload, vm.workload_args, vm.disk_args, vm.seed])
         before = len(self._mistakes)
         if key not in self._known:
             self._check(vm, shape, place)

@@ -6,7 +6,8 @@ The parts of a file are described at the dataclasses that they become: ``[networ
 ``[[move]]``. Hosts and machines may have a ``count``: ``[vms.web]`` with a count of 3 stands for
 ``web-1`` to ``web-3``, whose seeds follow one another. A list of machines or hosts holds names,
 names with a count, which stand for all of theirs, and patterns such as ``"web-*"``. Machines with a
-count whose ``host`` stands for several are placed on them in turn.
+count whose ``host`` stands for several are placed on them in turn. Files that parameters name are
+looked for from the working directory, as on the command line.
 """
 
 from __future__ import annotations

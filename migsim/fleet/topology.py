@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from migsim.errors import InputError
@@ -90,11 +90,8 @@ def path(fleet: Fleet, source: str, destination: str) -> Path:
     )
     rates = [_port(fleet, first), *(trunk.rate for trunk in trunks), _port(fleet, last)]
     ends = (fleet.networks[first.network].rtt / 2, fleet.networks[last.network].rtt / 2)
-    limits = {f"host {host.name}": host.most_migrations for host in (first, last)}
-    crossed: list[Network | Trunk] = [*(fleet.networks[name] for name in networks), *trunks]
-    for item in crossed:
-        if item.most_migrations is not None:
-            limits[f"{type(item).__name__.lower()} {item.name}"] = item.most_migrations
+    crossed: list[Host | Network | Trunk] = [first, last]
+    crossed += [*(fleet.networks[name] for name in networks), *trunks]
     return Path(
         source=source,
         destination=destination,
@@ -102,9 +99,9 @@ def path(fleet: Fleet, source: str, destination: str) -> Path:
         links=links,
         rate=min(rates),
         rtt=math.fsum((*ends, *(trunk.rtt for trunk in trunks))),
-        loss=1.0 - math.prod(1.0 - trunk.loss for trunk in trunks),
+        loss=_any_of(trunk.loss for trunk in trunks),
         narrow_port=rates[0] == min(rates),
-        limits=limits,
+        limits=_limits(crossed),
     )
 
 
@@ -170,6 +167,22 @@ def _spans(
 
 def _outage(begins: float, ends: float) -> str:
     return f"{begins!r}s+{'inf' if math.isinf(ends) else f'{ends - begins!r}s'}"
+
+
+def _limits(crossed: Iterable[Host | Network | Trunk]) -> dict[str, int]:
+    return {
+        f"{type(item).__name__.lower()} {item.name}": item.most_migrations
+        for item in crossed
+        if item.most_migrations is not None
+    }
+
+
+def _any_of(chances: Iterable[float]) -> float:
+    """Return the chance that one of independent events happens; of a single one, exactly its."""
+    found = 0.0
+    for chance in chances:
+        found += chance * (1.0 - found)
+    return found
 
 
 def _port(fleet: Fleet, host: Host) -> float:
