@@ -1,0 +1,271 @@
+"""Placements as mixed-integer linear programs, solved by HiGHS.
+
+A program has two kinds of binary columns. A *direct* one puts an item on a host. A *pooled* one
+moves an item somewhere into a pool of hosts, which divide what comes in among themselves as if it
+were liquid. With direct columns alone the program is exact. With a column for staying at home and
+one for each pool that an item may move to it is a relaxation, and so its bound holds for the exact
+problem; it has thousands of columns where that has hundreds of thousands, and is nearly as tight:
+what leaves a host is still whole machines, and what comes in can mostly be divided evenly enough.
+
+The search is limited by nodes and gaps, never by seconds, so that one version of SciPy gives the
+same answer on a slow machine as on a fast one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from migsim.fleet.placement_model import Bools, Floats, Ints, Items
+
+__all__ = ["Answer", "Columns", "pools_of", "relaxed_columns", "solve"]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Which columns a program has; items without a column are not part of it.
+
+    Attributes:
+        item, host: of direct columns.
+        moved, pool: item and pool of pooled columns.
+        pools: hosts of each pool.
+        cpu, memory: what is on each host already.
+        hosts: whose loads have a price in this program.
+    """
+
+    item: Ints
+    host: Ints
+    moved: Ints
+    pool: Ints
+    pools: Sequence[Ints]
+    cpu: Floats
+    memory: Floats
+    hosts: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What HiGHS found.
+
+    Attributes:
+        impossible: whether it has proven that there is no solution.
+        bound: no solution costs less.
+        direct, pooled: which columns are chosen; None where it found no solution.
+    """
+
+    impossible: bool
+    bound: float
+    direct: Bools | None
+    pooled: Bools | None
+
+
+@dataclass
+class _Rows:
+    """Rows of a sparse matrix with their limits, collected piece by piece."""
+
+    rows: list[Ints] = field(default_factory=list)
+    columns: list[Ints] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+    low: list[Floats] = field(default_factory=list)
+    high: list[Floats] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, number: int, low: Floats | float, high: Floats | float) -> int:
+        """Append rows with these limits and return the index of the first."""
+        first = self.count
+        self.low.append(np.broadcast_to(np.asarray(low, float), number))
+        self.high.append(np.broadcast_to(np.asarray(high, float), number))
+        self.count += number
+        return first
+
+    def put(self, rows: Ints, columns: Ints, values: Floats | float) -> None:
+        """Set entries."""
+        rows, columns = np.broadcast_arrays(rows, columns)
+        self.rows.append(rows)
+        self.columns.append(columns)
+        self.values.append(np.broadcast_to(np.asarray(values, float), rows.shape))
+
+    def constraint(self, width: int) -> LinearConstraint:
+        """Return them as SciPy takes them."""
+        entries = np.concatenate(self.values)
+        where = (np.concatenate(self.rows), np.concatenate(self.columns))
+        matrix = sparse.csr_matrix((entries, where), shape=(self.count, width))
+        return LinearConstraint(matrix, np.concatenate(self.low), np.concatenate(self.high))
+
+
+def pools_of(items: Items) -> list[Ints]:
+    """Return hosts in pools: those of one pool are allowed to the same items at the same cost."""
+    kinds: dict[bytes, list[int]] = {}
+    for host in range(len(items.room)):
+        away = items.home != host
+        # At home the cost is nothing, whatever the pool: that item's column tells nothing.
+        kind = items.allowed[:, host].tobytes()
+        same = next(
+            (
+                hosts
+                for key, hosts in kinds.items()
+                if key.startswith(kind)
+                and np.all(
+                    (items.cost[:, hosts[0]] == items.cost[:, host])
+                    | ~away
+                    | (items.home == hosts[0])
+                )
+            ),
+            None,
+        )
+        if same is None:
+            kinds[kind + b"%d" % host] = [host]
+        else:
+            same.append(host)
+    return [np.array(hosts, np.int64) for hosts in kinds.values()]
+
+
+def relaxed_columns(items: Items) -> Columns:
+    """Return the columns of the relaxation: stay at home, or move into a pool."""
+    number, hosts = items.allowed.shape
+    settled = np.flatnonzero(items.home >= 0)
+    settled = settled[items.allowed[settled, items.home[settled]]]
+    pools = pools_of(items)
+    open_to = np.zeros((number, len(pools)), bool)
+    for index, pool in enumerate(pools):
+        is_home = items.home[:, None] == pool
+        open_to[:, index] = np.any(items.allowed[:, pool] & ~is_home, axis=1)
+    moved, pool_of = np.nonzero(open_to)
+    return Columns(
+        item=settled,
+        host=items.home[settled],
+        moved=moved,
+        pool=pool_of,
+        pools=pools,
+        cpu=np.zeros(hosts),
+        memory=np.zeros(hosts),
+        hosts=np.arange(hosts),
+    )
+
+
+def _pooled_prices(items: Items, columns: Columns) -> tuple[Floats, Floats]:
+    """Return the least cost, and the fewest moves, of each pooled column."""
+    cost, moves = np.empty(len(columns.moved)), np.empty(len(columns.moved))
+    for index, hosts in enumerate(columns.pools):
+        chosen = columns.pool == index
+        rows = np.ix_(columns.moved[chosen], hosts)
+        barred = ~items.allowed[rows] | (items.home[columns.moved[chosen], None] == hosts)
+        cost[chosen] = np.where(barred, np.inf, items.cost[rows]).min(axis=1)
+        moves[chosen] = np.where(barred, len(items.members) ** 2, items.moves[rows]).min(axis=1)
+    return cost, moves
+
+
+def solve(items: Items, columns: Columns, *, gap: float, nodes: int, moved: int = 0) -> Answer:
+    """Solve a program.
+
+    Args:
+        items: all items.
+        columns: which of them go where.
+        gap: relative, at which the search may end.
+        nodes: of the search tree, after which it ends.
+        moved: machines that have moved outside of the program.
+    """
+    direct, pooled, hosts = len(columns.item), len(columns.moved), len(columns.hosts)
+    at = np.cumsum([0, direct, pooled, hosts, hosts, hosts, hosts, hosts * len(items.terms)])
+    unit = 2.0 ** math.floor(math.log2(max(1.0, float(items.memory.max(initial=1.0)))))
+    rows = _Rows()
+    _put_items(rows, items, columns, at)
+    _put_loads(rows, items, columns, at, unit)
+    _put_groups(rows, items, columns, at)
+    cost, moves = _pooled_prices(items, columns)
+    in_place = items.moves[columns.item, columns.host]
+    if items.most_moves < sum(map(len, items.members)):
+        row = rows.add(1, -np.inf, items.most_moves - moved)
+        rows.put(np.array([row]), np.arange(direct), in_place)
+        rows.put(np.array([row]), direct + np.arange(pooled), moves)
+    lines = _put_terms(rows, items, columns, at, unit)
+    price = np.zeros(at[-1])
+    price[:direct] = items.cost[columns.item, columns.host]
+    price[direct : at[2]] = cost
+    price[at[6] :] = lines
+    high = np.full(at[-1], np.inf)
+    high[: at[2]] = 1.0
+    high[at[4] : at[5]] = items.most_cpu[columns.hosts]
+    high[at[5] : at[6]] = items.room[columns.hosts] / unit
+    if not pooled:
+        high[at[2] : at[4]] = 0.0
+    integral = np.zeros(at[-1])
+    integral[: at[2]] = 1
+    found = milp(
+        price,
+        integrality=integral,
+        bounds=Bounds(np.zeros(at[-1]), high),
+        constraints=rows.constraint(int(at[-1])),
+        options={"mip_rel_gap": gap, "node_limit": nodes},
+    )
+    bound = -math.inf if found.mip_dual_bound is None else float(found.mip_dual_bound)
+    if found.x is None:
+        return Answer(found.status == 2, bound, None, None)
+    return Answer(False, bound, found.x[:direct] > 0.5, found.x[direct : at[2]] > 0.5)
+
+
+def _put_items(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
+    """Every item is somewhere."""
+    used = np.unique(np.concatenate([columns.item, columns.moved]))
+    first = rows.add(len(used), 1.0, 1.0)
+    rows.put(first + np.searchsorted(used, columns.item), np.arange(at[1]), 1.0)
+    rows.put(first + np.searchsorted(used, columns.moved), np.arange(at[1], at[2]), 1.0)
+
+
+def _put_loads(rows: _Rows, items: Items, columns: Columns, at: Ints, unit: float) -> None:
+    """What is on a host is what was there, what is put there and what comes into it by its pool."""
+    hosts = np.arange(len(columns.hosts))
+    position = np.full(len(items.room), -1)
+    position[columns.hosts] = hosts
+    present = (columns.cpu[columns.hosts], columns.memory[columns.hosts] / unit)
+    for kind, size in enumerate((items.cpu, items.memory / unit)):
+        inflow, load = int(at[2 + kind]), int(at[4 + kind])
+        first = rows.add(len(hosts), -present[kind], -present[kind])
+        rows.put(first + position[columns.host], np.arange(at[1]), size[columns.item])
+        rows.put(first + hosts, inflow + hosts, 1.0)
+        rows.put(first + hosts, load + hosts, -1.0)
+        first = rows.add(len(columns.pools), 0.0, 0.0)
+        rows.put(first + columns.pool, np.arange(at[1], at[2]), size[columns.moved])
+        for index, pool in enumerate(columns.pools):
+            rows.put(np.array([first + index]), inflow + position[pool], -1.0)
+
+
+def _put_groups(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
+    """What is kept apart shares no host, and a pool takes no more of it than it has hosts."""
+    pool_of = np.full(len(items.room), -1)
+    for index, pool in enumerate(columns.pools):
+        pool_of[pool] = index
+    for group in items.groups:
+        is_in = np.zeros(len(items.members), bool)
+        is_in[group.items] = True
+        chosen = np.flatnonzero(is_in[columns.item])
+        hosts, row = np.unique(columns.host[chosen], return_inverse=True)
+        first = rows.add(len(hosts), -np.inf, 1.0)
+        rows.put(first + row, chosen, 1.0)
+        if not columns.pools:
+            continue
+        sizes = np.array([len(pool) for pool in columns.pools], float)
+        first = rows.add(len(sizes), -np.inf, sizes)
+        rows.put(first + pool_of[columns.host[chosen]], chosen, 1.0)
+        coming = np.flatnonzero(is_in[columns.moved])
+        rows.put(first + columns.pool[coming], at[1] + coming, 1.0)
+
+
+def _put_terms(rows: _Rows, items: Items, columns: Columns, at: Ints, unit: float) -> Floats:
+    """The excess of a term is at least what the load makes it; return the prices of excesses."""
+    hosts = np.arange(len(columns.hosts))
+    prices = []
+    for index, term in enumerate(items.terms):
+        factor, threshold = term.factor[columns.hosts], term.threshold[columns.hosts]
+        excess = int(at[6]) + index * len(hosts)
+        first = rows.add(len(hosts), -np.inf, threshold)
+        scale = unit if term.is_memory else 1.0
+        rows.put(first + hosts, int(at[5 if term.is_memory else 4]) + hosts, factor * scale)
+        rows.put(first + hosts, excess + hosts, -1.0)
+        prices.append(np.full(len(hosts), term.price))
+    return np.concatenate(prices) if prices else np.zeros(0)
