@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from migsim.fleet.placement_model import Bools, Floats, Ints, Items
 
-__all__ = ["Answer", "Columns", "pools_of", "relaxed_columns", "solve"]
+__all__ = ["Answer", "Columns", "Program", "build", "pools_of", "relaxed_columns", "solve", "solve_by_blocks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +49,39 @@ class Columns:
 
 
 @dataclass(frozen=True, eq=False)
+class Program:
+    """Minimise `price @ x`, where `least <= matrix @ x <= most` and `0 <= x <= high`.
+
+    Attributes:
+        price, matrix, least, most, high: as above.
+        binary: whether each column is.
+        block: to which host each column belongs, if only rows tie hosts together.
+        direct: how many of the columns are direct; pooled ones follow.
+    """
+
+    price: Floats
+    matrix: sparse.csr_matrix
+    least: Floats
+    most: Floats
+    high: Floats
+    binary: Bools
+    block: Ints
+    direct: int
+
+
+@dataclass(frozen=True, eq=False)
 class Answer:
     """What HiGHS found.
 
     Attributes:
         impossible: whether it has proven that there is no solution.
         bound: no solution costs less.
-        direct, pooled: which columns are chosen; None where it found no solution.
+        x: the best solution; None where it found none.
     """
 
     impossible: bool
     bound: float
-    direct: Bools | None
-    pooled: Bools | None
+    x: Floats | None
 
 
 @dataclass
@@ -90,12 +110,10 @@ class _Rows:
         self.columns.append(columns)
         self.values.append(np.broadcast_to(np.asarray(values, float), rows.shape))
 
-    def constraint(self, width: int) -> LinearConstraint:
-        """Return them as SciPy takes them."""
-        entries = np.concatenate(self.values)
+    def matrix(self, width: int) -> sparse.csr_matrix:
+        """Return the entries."""
         where = (np.concatenate(self.rows), np.concatenate(self.columns))
-        matrix = sparse.csr_matrix((entries, where), shape=(self.count, width))
-        return LinearConstraint(matrix, np.concatenate(self.low), np.concatenate(self.high))
+        return sparse.csr_matrix((np.concatenate(self.values), where), shape=(self.count, width))
 
 
 def pools_of(items: Items) -> list[Ints]:
@@ -160,16 +178,8 @@ def _pooled_prices(items: Items, columns: Columns) -> tuple[Floats, Floats]:
     return cost, moves
 
 
-def solve(items: Items, columns: Columns, *, gap: float, nodes: int, moved: int = 0) -> Answer:
-    """Solve a program.
-
-    Args:
-        items: all items.
-        columns: which of them go where.
-        gap: relative, at which the search may end.
-        nodes: of the search tree, after which it ends.
-        moved: machines that have moved outside of the program.
-    """
+def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
+    """Return the program with these columns, when so many machines have moved outside of it."""
     direct, pooled, hosts = len(columns.item), len(columns.moved), len(columns.hosts)
     at = np.cumsum([0, direct, pooled, hosts, hosts, hosts, hosts, hosts * len(items.terms)])
     unit = 2.0 ** math.floor(math.log2(max(1.0, float(items.memory.max(initial=1.0)))))
@@ -178,35 +188,101 @@ def solve(items: Items, columns: Columns, *, gap: float, nodes: int, moved: int 
     _put_loads(rows, items, columns, at, unit)
     _put_groups(rows, items, columns, at)
     cost, moves = _pooled_prices(items, columns)
-    in_place = items.moves[columns.item, columns.host]
     if items.most_moves < sum(map(len, items.members)):
-        row = rows.add(1, -np.inf, items.most_moves - moved)
-        rows.put(np.array([row]), np.arange(direct), in_place)
-        rows.put(np.array([row]), direct + np.arange(pooled), moves)
-    lines = _put_terms(rows, items, columns, at, unit)
-    price = np.zeros(at[-1])
-    price[:direct] = items.cost[columns.item, columns.host]
-    price[direct : at[2]] = cost
-    price[at[6] :] = lines
-    high = np.full(at[-1], np.inf)
-    high[: at[2]] = 1.0
-    high[at[4] : at[5]] = items.most_cpu[columns.hosts]
-    high[at[5] : at[6]] = items.room[columns.hosts] / unit
-    if not pooled:
-        high[at[2] : at[4]] = 0.0
-    integral = np.zeros(at[-1])
-    integral[: at[2]] = 1
+        row = np.array([rows.add(1, -np.inf, items.most_moves - moved)])
+        rows.put(row, np.arange(direct), items.moves[columns.item, columns.host])
+        rows.put(row, direct + np.arange(pooled), moves)
+    prices = _put_terms(rows, items, columns, at, unit)
+    coming = 1.0 if pooled else 0.0
+    high = [
+        np.ones(direct + pooled),
+        np.full(hosts, coming * items.cpu.sum()),
+        np.full(hosts, coming * items.memory.sum() / unit),
+        items.most_cpu[columns.hosts],
+        items.room[columns.hosts] / unit,
+        np.full(len(prices), np.inf),
+    ]
+    homes = np.concatenate([items.home[columns.item], items.home[columns.moved]])
+    homeless = len(items.room) + np.concatenate([columns.item, columns.moved])
+    of_host = np.tile(columns.hosts, 4 + len(items.terms))
+    return Program(
+        price=np.concatenate(
+            [items.cost[columns.item, columns.host], cost, np.zeros(4 * hosts), prices]
+        ),
+        matrix=rows.matrix(int(at[-1])),
+        least=np.concatenate(rows.low),
+        most=np.concatenate(rows.high),
+        high=np.concatenate(high),
+        binary=np.arange(at[-1]) < at[2],
+        block=np.concatenate([np.where(homes < 0, homeless, homes), of_host]),
+        direct=direct,
+    )
+
+
+def solve(program: Program, *, gap: float, nodes: int) -> Answer:
+    """Solve a program up to a relative gap, or as far as so many nodes of the search tree lead."""
     found = milp(
-        price,
-        integrality=integral,
-        bounds=Bounds(np.zeros(at[-1]), high),
-        constraints=rows.constraint(int(at[-1])),
+        program.price,
+        integrality=program.binary.astype(int),
+        bounds=Bounds(np.zeros(len(program.high)), program.high),
+        constraints=LinearConstraint(program.matrix, program.least, program.most),
         options={"mip_rel_gap": gap, "node_limit": nodes},
     )
     bound = -math.inf if found.mip_dual_bound is None else float(found.mip_dual_bound)
-    if found.x is None:
-        return Answer(found.status == 2, bound, None, None)
-    return Answer(False, bound, found.x[:direct] > 0.5, found.x[direct : at[2]] > 0.5)
+    return Answer(found.status == 2, bound, found.x)
+
+
+def solve_by_blocks(program: Program) -> Answer:
+    """Bound a relaxation by Lagrange's method and return a choice that nearly attains the bound.
+
+    The rows that tie hosts together (what leaves some comes into others, a limit on all moves) are
+    given the prices that they have in the linear program; then each host is a small program of its
+    own, solved to its end. The sum is a bound, at least as good as that of the linear program
+    (Geoffrion 1974, from memory), in a fraction of the time that the whole program needs.
+    """
+    equal = program.least == program.most
+    linear = linprog(
+        program.price,
+        A_ub=program.matrix[~equal],
+        b_ub=program.most[~equal],
+        A_eq=program.matrix[equal],
+        b_eq=program.most[equal],
+        bounds=np.column_stack([np.zeros(len(program.high)), program.high]),
+        method="highs",
+    )
+    if linear.x is None:
+        return Answer(linear.status == 2, -math.inf, None)
+    dual = np.zeros(len(equal))
+    dual[~equal], dual[equal] = linear.ineqlin.marginals, linear.eqlin.marginals
+    entries = program.matrix.tocoo()
+    lowest = np.full(len(equal), np.iinfo(np.int64).max)
+    highest = np.full(len(equal), -1)
+    np.minimum.at(lowest, entries.row, program.block[entries.col])
+    np.maximum.at(highest, entries.row, program.block[entries.col])
+    ties = lowest < highest
+    price = program.price - program.matrix[ties].T @ dual[ties]
+    bound = float(dual[ties] @ program.most[ties])
+    chosen = linear.x.copy()
+    columns = program.matrix.tocsc()
+    for block in np.unique(program.block):
+        own = np.flatnonzero(program.block == block)
+        rows = np.flatnonzero(~ties & (lowest == block))
+        part = Program(
+            price=price[own],
+            matrix=columns[:, own].tocsr()[rows],
+            least=program.least[rows],
+            most=program.most[rows],
+            high=program.high[own],
+            binary=program.binary[own],
+            block=program.block[own],
+            direct=0,
+        )
+        answer = solve(part, gap=0.0, nodes=10_000)
+        if answer.x is None:
+            return Answer(answer.impossible, float(linear.fun), None)
+        bound += answer.bound
+        chosen[own] = answer.x
+    return Answer(False, max(bound, float(linear.fun)), chosen)
 
 
 def _put_items(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
