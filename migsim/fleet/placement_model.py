@@ -26,6 +26,8 @@ from migsim.units import Seconds
 
 __all__ = ["Bools", "Floats", "Group", "Ints", "Items", "Problem", "Term", "called", "compile_problem"]
 
+_ANY = 1 << 40  # moves: more than any fleet makes
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -171,7 +173,7 @@ def compile_problem(problem: Problem) -> Items:
         room=np.maximum(room, still[1]),
         most_cpu=np.maximum(most_cpu, still[0]),
         terms=_terms(problem, float(cpu.sum()), float(memory.sum())),
-        most_moves=len(problem.vms) if problem.most_moves is None else problem.most_moves,
+        most_moves=_ANY if problem.most_moves is None else problem.most_moves,
     )
 
 
