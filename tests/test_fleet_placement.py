@@ -40,7 +40,7 @@ def random_fleet(
     seed: int, *, hosts: int, vms: int, load: float, memory: float, apart: int = 0
 ) -> Problem:
     """Return a fleet with flavours as clouds sell them, filled without regard to load."""
-    unit = iter(random_unit(seed, np.arange(10 * vms + hosts)))
+    unit = (random_unit(np.uint64(seed), counter) for counter in itertools.count())
     flavours = [(2, 4), (2, 8), (4, 8), (4, 16), (8, 32), (16, 64)]
     weights = np.cumsum([0.2, 0.25, 0.2, 0.2, 0.1, 0.05])
     sizes = [flavours[min(5, int(np.searchsorted(weights, next(unit))))] for _ in range(vms)]
@@ -62,7 +62,10 @@ def random_fleet(
         for first in range(apart)
     ]
     return Problem(
-        hosts=[Host(name=f"h{i}", network="n", cores=cores, memory=int(room * GIB)) for i in range(hosts)],
+        hosts=[
+            Host(name=f"h{i}", network="n", cores=cores, memory=int(room * GIB))
+            for i in range(hosts)
+        ],
         vms=machines,
         rules=rules,
         costs=np.array([0.3 + cpu[i] * (0.5 + 0.15 * sizes[i][1]) for i in range(vms)]),
@@ -107,7 +110,9 @@ def objective(problem: Problem, hosts: Mapping[str, str]) -> float:
     mean_cpu = sum(vm.cpu for vm in problem.vms) / sum(taker.cores for taker in takers)
     mean_memory = sum(vm.memory for vm in problem.vms) / sum(taker.memory for taker in takers)
     total = sum(
-        float(cost) for vm, cost in zip(problem.vms, problem.costs, strict=True) if hosts[vm.name] != vm.host
+        float(cost)
+        for vm, cost in zip(problem.vms, problem.costs, strict=True)
+        if hosts[vm.name] != vm.host
     )
     for taker in problem.hosts:
         here = [vm for vm in problem.vms if hosts[vm.name] == taker.name]
@@ -128,7 +133,9 @@ def all_placements(problem: Problem) -> Iterator[dict[str, str]]:
 @st.composite
 def tiny_problems(draw: st.DrawFn) -> Problem:
     names = ["a", "b", "c"][: draw(st.integers(2, 3))]
-    hosts = [host(name, draw(st.sampled_from([2.0, 4.0])), draw(st.integers(3, 8))) for name in names]
+    hosts = [
+        host(name, draw(st.sampled_from([2.0, 4.0])), draw(st.integers(3, 8))) for name in names
+    ]
     vms = [
         vm(
             f"v{index}",
@@ -138,7 +145,9 @@ def tiny_problems(draw: st.DrawFn) -> Problem:
         )
         for index in range(draw(st.integers(1, 5)))
     ]
-    some_vms = st.lists(st.sampled_from([vm.name for vm in vms]), min_size=1, max_size=3, unique=True)
+    some_vms = st.lists(
+        st.sampled_from([vm.name for vm in vms]), min_size=1, max_size=3, unique=True
+    )
     some_hosts = st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)
     rules = []
     for kind in draw(st.lists(st.sampled_from(["together", "apart", "only", "never"]), max_size=3)):
@@ -161,7 +170,11 @@ slow_start = settings(max_examples=60, deadline=None, derandomize=True,
 @slow_start
 @given(tiny_problems())
 def test_a_placement_is_as_good_as_the_best_of_all(problem: Problem) -> None:
-    costs = [objective(problem, hosts) for hosts in all_placements(problem) if not breaches(problem, hosts)]
+    costs = [
+        objective(problem, hosts)
+        for hosts in all_placements(problem)
+        if not breaches(problem, hosts)
+    ]
     if not costs:
         with pytest.raises(InputError, match="placement: "):
             place(problem)
@@ -200,7 +213,9 @@ def walk(problem: Problem, order: Order) -> dict[str, str]:
 
 @slow_start
 @given(tiny_problems(), st.data())
-def test_an_order_keeps_all_constraints_at_every_moment(problem: Problem, data: st.DataObject) -> None:
+def test_an_order_keeps_all_constraints_at_every_moment(
+    problem: Problem, data: st.DataObject
+) -> None:
     targets = [hosts for hosts in all_placements(problem) if not breaches(problem, hosts)]
     if not targets:
         return
@@ -238,18 +253,22 @@ def test_a_swap_of_full_hosts_goes_by_a_third() -> None:
           Rule(kind="apart", vms=("u", "v"), name="y")], {}, "rule 'y' keeps 'u', 'v' apart, which"),
         ([Rule(kind="together", vms=("u", "v", "w"), name="x")], {}, "12 GiB of memory needed, but"),
         ([Rule(kind="never", vms=("u",), hosts=("a",))], {"most_moves": 0}, "make 1 machines move"),
-        ([], {"closed": frozenset({"a"})}, "machines need 12 GiB of memory, but hosts have 8"),
+        ([], {"closed": frozenset({"a"})}, "machines need 16 GiB of memory, but hosts have 8"),
         ([], {"most_cpu": 0.1}, "1 cores needed, but no host"),
-        ([Rule(kind="only", vms=("u",), hosts=("q",), name="x")], {}, "rule 'x': no host 'q'; known: a, b"),
+        ([Rule(kind="only", vms=("u",), hosts=("q",), name="x")], {},
+         "rule 'x': no host 'q'; known: a, b"),
         ([Rule(kind="only", vms=("u",), hosts=("a",), name="x"),
           Rule(kind="only", vms=("v",), hosts=("a",), name="y"),
-          Rule(kind="never", vms=("u",), hosts=("b",), name="z"),
-          Rule(kind="only", vms=("w",), hosts=("a",), name="w")], {}, "cannot be kept within the memory"),
+          Rule(kind="never", vms=("x",), hosts=("a",), name="z"),
+          Rule(kind="only", vms=("w",), hosts=("a",), name="w")], {},
+         "rule 'x' and rule 'y' and rule 'w' cannot be kept within the memory of hosts"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_kept_is_named(rules: list[Rule], more: dict[str, object], words: str) -> None:
+def test_what_cannot_be_kept_is_named(
+    rules: list[Rule], more: dict[str, object], words: str
+) -> None:
     problem = problem_of(
-        [host("a"), host("b")], [vm(name, "a", 4) for name in "uvw"], tuple(rules), **more
+        [host("a"), host("b")], [vm(name, "a", 4) for name in "uvwx"], tuple(rules), **more
     )
     with pytest.raises(InputError) as told:
         place(problem)
@@ -259,7 +278,9 @@ def test_what_cannot_be_kept_is_named(rules: list[Rule], more: dict[str, object]
 def test_broken_rules_and_overfull_hosts_are_mended() -> None:
     hosts = [host(name, memory=12) for name in "abcd"]
     vms = [vm(f"v{index}", "a", 1 + index % 3, 0.5) for index in range(16)]
-    rules = tuple(Rule(kind="apart", vms=(f"v{i}", f"v{i + 1}", f"v{i + 2}")) for i in range(0, 15, 3))
+    rules = tuple(
+        Rule(kind="apart", vms=(f"v{i}", f"v{i + 1}", f"v{i + 2}")) for i in range(0, 15, 3)
+    )
     problem = problem_of(hosts, vms, rules)
     found = place(problem)
     assert breaches(problem, {vm.name: vm.host for vm in vms}) != []
@@ -271,7 +292,9 @@ def test_broken_rules_and_overfull_hosts_are_mended() -> None:
 
 def test_evacuees_go_and_the_others_stay() -> None:
     hosts = [host(name, memory=16) for name in "abcd"]
-    vms = [vm(f"v{index}", "abcd"[index % 4], 1 + index % 3, 0.25 * (index % 5)) for index in range(20)]
+    vms = [
+        vm(f"v{index}", "abcd"[index % 4], 1 + index % 3, 0.25 * (index % 5)) for index in range(20)
+    ]
     rules = (
         Rule(kind="apart", vms=("v0", "v1"), name="x"),  # v1 is on b
         Rule(kind="together", vms=("v4", "v8", "v3"), name="y"),  # v3 is on d
@@ -283,7 +306,9 @@ def test_evacuees_go_and_the_others_stay() -> None:
     assert found.hosts["v0"] in ("c", "d")
     assert found.hosts["v4"] == found.hosts["v8"] == "d"
     assert {found.hosts[name] for name in found.moves} <= {"b", "c", "d"}
-    assert set(place_evacuees(replace(problem, rules=()), "a", to=("c",)).hosts.values()) == set("bcd")
+    assert set(place_evacuees(replace(problem, rules=()), "a", to=("c",)).hosts.values()) == set(
+        "bcd"
+    )
     with pytest.raises(InputError, match="evacuation: no host 'q'; known: a, b, c, d"):
         place_evacuees(problem, "q")
 

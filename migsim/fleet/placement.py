@@ -5,8 +5,8 @@ A search in stages, each only if the one before has not proven the gap that was 
 1. The relaxation in which what comes into hosts is liquid, solved host by host
    (`placement_milp.solve_by_blocks`): a bound, and which machines had better leave. They are put
    where they cost least, and the placement is improved by moves and swaps (`placement_search`).
-2. The same relaxation as one program, for limits that tie hosts together; and the present
-   placement, improved likewise.
+2. The present placement, improved likewise; and, where the number of moves is limited, which ties
+   all hosts together, the same relaxation as one program.
 3. Small exact programs of the machines on a few hosts, over and over; as large as they have to be
    where a constraint is still broken, up to the whole problem.
 
@@ -120,18 +120,19 @@ def _search(problem: Problem, items: Items, gap: float) -> tuple[State | None, f
     state = _from_relaxation(items, columns, first.x)
     if state.holds and _gap(state.cost, bound) <= gap:
         return state, bound
-    whole = solve(relaxed, gap=gap / 4.0, nodes=1)
-    if whole.impossible:
-        raise why_impossible(problem, proven=True)
-    bound = max(bound, whole.bound)
-    states = [state, _from_relaxation(items, columns, whole.x), _improved(items, items.home)]
+    states = [state, _improved(items, items.home)]
+    if problem.most_moves is not None:
+        whole = solve(relaxed, gap=gap / 4.0, nodes=1)
+        if whole.impossible:
+            raise why_impossible(problem, proven=True)
+        bound = max(bound, whole.bound)
+        states.append(_from_relaxation(items, columns, whole.x))
     state = min(states, key=lambda state: (not state.holds, state.cost))
-    if items.allowed.sum() <= _WHOLE or not state.holds:
-        state, exact = _mended(problem, items, state, gap)
-        bound = max(bound, exact)
-    if state is not None:
-        state = _refined(items, state, bound, gap)
-    return state, bound
+    if state.holds and items.allowed.sum() > _WHOLE:
+        return _refined(items, state, bound, gap), bound
+    found, exact = _mended(problem, items, state, gap)
+    bound = max(bound, exact)
+    return None if found is None else _refined(items, found, bound, gap), bound
 
 
 def _from_relaxation(items: Items, columns: Columns, x: np.ndarray | None) -> State:
@@ -186,9 +187,7 @@ def _exact(items: Items, state: State, hosts: Ints, gap: float) -> tuple[State |
     return State(items, there), False, answer.bound
 
 
-def _mended(
-    problem: Problem, items: Items, state: State, gap: float
-) -> tuple[State | None, float]:
+def _mended(problem: Problem, items: Items, state: State, gap: float) -> tuple[State | None, float]:
     """Return a state that keeps the constraints, or None, and the bound if all was looked at."""
     number = len(items.room)
     many = number if items.allowed.sum() <= _WHOLE else _FEW
@@ -268,6 +267,6 @@ def _placement(problem: Problem, items: Items, place: Ints, bound: float) -> Pla
 def _loads(problem: Problem, items: Items, hosts: Mapping[str, str]) -> float:
     index = {host.name: number for number, host in enumerate(problem.hosts)}
     there = np.array([index[hosts[vm.name]] for vm in problem.vms], np.int64)
-    cpu = np.bincount(there, [vm.cpu for vm in problem.vms], len(index))
-    memory = np.bincount(there, [vm.memory for vm in problem.vms], len(index))
+    cpu = np.bincount(there, [vm.cpu for vm in problem.vms], len(index)).astype(float)
+    memory = np.bincount(there, [vm.memory for vm in problem.vms], len(index)).astype(float)
     return float(items.load_cost(cpu, memory).sum())

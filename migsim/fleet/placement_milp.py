@@ -23,7 +23,16 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from migsim.fleet.placement_model import Bools, Floats, Ints, Items
 
-__all__ = ["Answer", "Columns", "Program", "build", "pools_of", "relaxed_columns", "solve", "solve_by_blocks"]
+__all__ = [
+    "Answer",
+    "Columns",
+    "Program",
+    "build",
+    "pools_of",
+    "relaxed_columns",
+    "solve",
+    "solve_by_blocks",
+]
 
 
 @dataclass(frozen=True, eq=False)

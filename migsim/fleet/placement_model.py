@@ -24,7 +24,17 @@ from migsim.errors import InputError, did_you_mean
 from migsim.fleet.model import Host, Rule, Vm
 from migsim.units import Seconds
 
-__all__ = ["Bools", "Floats", "Group", "Ints", "Items", "Problem", "Term", "called", "compile_problem"]
+__all__ = [
+    "Bools",
+    "Floats",
+    "Group",
+    "Ints",
+    "Items",
+    "Problem",
+    "Term",
+    "called",
+    "compile_problem",
+]
 
 _ANY = 1 << 40  # moves: more than any fleet makes
 
@@ -146,7 +156,7 @@ def compile_problem(problem: Problem) -> Items:
     away = where[:, None] != np.arange(len(problem.hosts))
 
     def join(values: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.array([values[list(item)].sum(axis=0) for item in members])  # type: ignore[attr-defined]
+        return np.array([values[list(item)].sum(axis=0) for item in members])
 
     homes = [{int(where[vm]) for vm in item} for item in members]
     item_of = {vm: item for item, vms in enumerate(members) for vm in vms}

@@ -109,7 +109,9 @@ class _Walk:
         self.kept = np.zeros((len(self.items.groups), hosts), np.int64)
         for index, group in enumerate(self.items.groups):
             for item in group.items:
-                self.kept[index, sorted({int(self.place[vm]) for vm in self.items.members[item]})] += 1
+                self.kept[
+                    index, sorted({int(self.place[vm]) for vm in self.items.members[item]})
+                ] += 1
 
     def go(self) -> None:
         """Move all that can be moved."""

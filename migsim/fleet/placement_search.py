@@ -35,9 +35,9 @@ class State:
         shape = (number, len(of))
         self._member = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
         start = np.where(items.home < 0, 0, items.home)
-        before = items.load_cost(
-            np.bincount(start, items.cpu, hosts), np.bincount(start, items.memory, hosts)
-        )
+        cpu = np.bincount(start, items.cpu, hosts).astype(float)
+        memory = np.bincount(start, items.memory, hosts).astype(float)
+        before = items.load_cost(cpu, memory)
         self._wrong = 10.0 * (1.0 + float(before.sum()) + float(items.cost.max(axis=1).sum()))
         self._scale = (float(items.cpu.mean()) or 1.0, float(items.memory.mean()) or 1.0)
         self.cpu, self.memory = np.zeros(hosts), np.zeros(hosts)
@@ -90,8 +90,9 @@ class State:
         """Return what loads cost, too much included."""
         items = self.items
         over = np.maximum(memory - items.room[hosts], 0.0) / self._scale[1]
-        over += np.where(cpu > items.most_cpu[hosts], cpu - items.most_cpu[hosts], 0.0) / (
-            self._scale[0]
+        over += (
+            np.where(cpu > items.most_cpu[hosts], cpu - items.most_cpu[hosts], 0.0)
+            / (self._scale[0])
         )
         # A breach has a price of its own, so that a tiny one does not count for nothing.
         return items.load_cost(cpu, memory, hosts) + self._wrong * (over + (over > 0.0))

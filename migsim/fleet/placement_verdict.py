@@ -1,4 +1,4 @@
-"""Why is there no placement? The constraint that cannot be kept, or the fewest that cannot together."""
+"""Why is there no placement? Which constraint, or which few together, cannot be kept."""
 
 from __future__ import annotations
 
@@ -33,15 +33,18 @@ def check_each_constraint(problem: Problem, items: Items) -> None:
             raise _homeless(problem, items, item, members)
     for group in items.groups:
         _check_group(problem, items, group.items.tolist(), group.rule, fits)
-    is_open = items.allowed.any(axis=0)
+    pinned = np.array([problem.vms[vms[0]].name in problem.pinned for vms in items.members])
+    is_open = items.allowed[~pinned].any(axis=0)
+    taken = items.allowed[pinned]  # the only host of each
     for what, need, have, unit in (
         ("GiB of memory", items.memory, items.room, GIB),
         ("cores at most_cpu", items.cpu, items.most_cpu, 1),
     ):
-        if need.sum() > have[is_open].sum():
+        left = float((have - need[pinned] @ taken)[is_open].sum())
+        if need[~pinned].sum() > left * (1.0 + 1e-9):
             raise InputError(
-                f"placement: machines need {need.sum() / unit:g} {what}, but hosts have "
-                f"{have[is_open].sum() / unit:g}"
+                f"placement: machines need {need[~pinned].sum() / unit:g} {what}, but hosts have "
+                f"{left / unit:g}"
             )
     least = int(np.where(fits, items.moves, len(problem.vms) ** 2).min(axis=1).sum())
     if least > items.most_moves:
@@ -101,7 +104,10 @@ def _check_group(
                 hosts.append(int(host))
                 crowd.append(taker[int(host)])
     vms = sorted(
-        vm for index in crowd for vm in items.members[group[index]] if problem.vms[vm].name in rule.vms
+        vm
+        for index in crowd
+        for vm in items.members[group[index]]
+        if problem.vms[vm].name in rule.vms
     )
     names = ", ".join(repr(problem.hosts[host].name) for host in sorted(hosts)[:6])
     raise InputError(
