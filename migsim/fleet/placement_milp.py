@@ -199,7 +199,7 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
     cost, moves = _pooled_prices(items, columns)
     if items.most_moves < sum(map(len, items.members)):
         row = np.array([rows.add(1, -np.inf, items.most_moves - moved)])
-        rows.put(row, np.arange(direct), items.moves[columns.item, columns.host])
+        rows.put(row, np.arange(direct), items.moves[columns.item, columns.host].astype(float))
         rows.put(row, direct + np.arange(pooled), moves)
     prices = _put_terms(rows, items, columns, at, unit)
     coming = 1.0 if pooled else 0.0

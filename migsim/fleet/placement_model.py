@@ -1,4 +1,4 @@
-"""What a placement is made of, as arrays: items that move as one, what hosts take, what a load costs.
+"""What a placement is made of, as arrays: items that move as one, hosts, and what a load costs.
 
 Machines that a rule keeps together are one *item*. All costs are core-seconds that guests lose:
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """Where may machines run, and what does it cost?
+    """Machines and hosts, what rules allow, and what it costs to move.
 
     Attributes:
         hosts: that take machines.
@@ -226,7 +227,7 @@ def _components(
     for rule in problem.rules:
         if rule.kind == "together":
             free = [vm_of[name] for name in rule.vms if not pinned[vm_of[name]]]
-            for first, second in zip(free, free[1:], strict=False):
+            for first, second in pairwise(free):
                 low, high = sorted((find(first), find(second)))
                 root[high] = low
     found: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""In which order do machines move, so that every constraint holds at every moment?
+"""An order in which machines move such that every constraint holds at every moment.
 
 A machine that migrates holds its memory at both hosts until it has arrived, and counts at both for
 what is kept apart. Moves that can run side by side form a wave; the next wave starts when all of

@@ -71,9 +71,10 @@ def _homeless(problem: Problem, items: Items, item: int, members: tuple[int, ...
         rules += [f"closed host {name!r}" for name in sorted(problem.closed)]
         return InputError(f"placement: {who} may run on no host, for {' and '.join(rules)}")
     if not np.any(items.memory[item] <= items.room[hosts]):
+        most = items.room[hosts].max() / GIB
         return InputError(
-            f"placement: {who}: {items.memory[item] / GIB:g} GiB of memory needed, but no host that "
-            f"may take that has more than {items.room[hosts].max() / GIB:g} GiB"
+            f"placement: {who}: {items.memory[item] / GIB:g} GiB of memory needed, but no host "
+            f"that may take that has more than {most:g} GiB"
         )
     return InputError(
         f"placement: {who}: {items.cpu[item]:g} cores needed, but no host that may take that and "
