@@ -19,9 +19,7 @@ from migsim.fleet.handover import (
     Place,
     Policy,
     Where,
-    after_crash,
-    after_outage,
-    outages_of,
+    after,
     steps_of,
 )
 from migsim.network.schedule import join_outages, parse_outages
@@ -70,25 +68,20 @@ def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fa
     steps = steps_of(task, calm)
     phase = steps.phase_at(fault.at)
     if fault.kind == "link down":
-        outages = outages_of(task, fault)
+        outages = [*parse_outages(task.link.outages), *fault.outages]
         args = {**task.link_args, "outages": join_outages(outages)}
         broken = dataclasses.replace(task, link_args=args)
         outcome = execute(broken)
-        result, missing = outcome.result, outcome.result.corrupt_pages
-        where = after_outage(steps_of(broken, outcome), outages, chosen, whole=missing == 0)
-        if where.runs_at == ("source",) and result.status != "completed":
-            where = dataclasses.replace(where, reason=f"{where.reason}: {last_line(result.error)}")
+        result = last = outcome.result
+        missing = result.corrupt_pages
+        where = after(steps_of(broken, outcome), fault, chosen)
     else:
-        result, missing = calm.result, calm.result.corrupt_pages
-        if fault.at < result.total_seconds:
-            limits = dataclasses.replace(task.limits, seconds=fault.at)
-            result = execute(dataclasses.replace(task, limits=limits)).result
-            missing = steps.lacking if phase in _HANDED_OVER else result.corrupt_pages
-        where = after_crash(steps, fault, chosen, missing)
-        if where.runs_at == ("destination",) and calm.result.corrupt_pages:
-            where = Where(
-                (), True, f"the migration itself is wrong: {last_line(calm.result.error)}"
-            )
+        result, last, missing = _cut(task, calm.result, fault.at), calm.result, 0
+        if fault.at >= steps.left:
+            missing = steps.lacking if fault.at < steps.starts else result.corrupt_pages
+        where = after(steps, fault, chosen, missing)
+    if where.runs_at == ("destination",) and last.corrupt_pages:
+        where = Where((), True, f"{where.reason}; {last_line(last.error)}")
     return Fate(
         fault=fault,
         policy=chosen,
@@ -101,7 +94,12 @@ def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fa
     )
 
 
-_HANDED_OVER = frozenset({"in flight", "starting"})
+def _cut(task: ResolvedTask, whole: Result, at: float) -> Result:
+    """Return what the migration that comes to ``whole`` had come to at some time."""
+    if at >= whole.total_seconds:
+        return whole
+    limits = dataclasses.replace(task.limits, seconds=at)
+    return execute(dataclasses.replace(task, limits=limits)).result
 
 
 def ending_of(where: Where) -> Ending:

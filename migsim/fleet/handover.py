@@ -30,7 +30,7 @@ from migsim.simulate import Outcome
 from migsim.task import ResolvedTask
 from migsim.units import Seconds
 
-__all__ = ["Fault", "Phase", "Policy", "Steps", "Where", "after_crash", "after_outage", "steps_of"]
+__all__ = ["Fault", "Phase", "Place", "Policy", "Steps", "Where", "after", "steps_of"]
 
 Phase = Literal[
     "connecting", "copying", "paused", "in flight", "starting", "unacknowledged", "post-copy",
@@ -134,7 +134,9 @@ class Steps:
         complete: the last page is there.
         ended: the migration was given up, and the guest stays at the source.
         one_way: seconds that a message takes.
+        load: seconds from the arrival to the start.
         lacking: pages that follow after the switch.
+        down: seconds of the longest outage between the switch and the last page.
     """
 
     connected: float
@@ -146,7 +148,9 @@ class Steps:
     complete: float = math.inf
     ended: float = math.inf
     one_way: float = 0.0
+    load: float = 0.0
     lacking: int = 0
+    down: float = 0.0
 
     def phase_at(self, at: float) -> Phase:
         """Return the phase that instant ``at`` lies in; a phase begins with its first instant."""
@@ -170,20 +174,24 @@ def steps_of(task: ResolvedTask, outcome: Outcome) -> Steps:
     # One whose device state could not be sent has an event, too; then it was given up.
     resume = next((event for event in events if event.act == "resume"), None)
     if resume is None or outcome.result.status == "gave_up":
-        return Steps(connected=connected, paused=paused, ended=total, one_way=task.link.one_way)
-    wait = task.link.one_way + task.vm.resume_seconds
-    left = resume.end if resume.pages else max(resume.start, resume.end - wait)
-    starts = left + task.link.one_way + task.vm.resume_seconds
+        return Steps(connected=connected, paused=paused, ended=total)
+    one_way, load = task.link.one_way, task.vm.resume_seconds
+    left = resume.end if resume.pages else max(resume.start, resume.end - one_way - load)
+    complete = math.inf if outcome.result.status == "lost" else max(total, left + one_way + load)
+    outages = parse_outages(task.link.outages)
+    arrives = _delivered(left, one_way, outages)
     return Steps(
         connected=connected,
         paused=paused,
         left=left,
-        arrives=left + task.link.one_way,
-        starts=starts,
-        answered=starts + task.link.one_way,
-        complete=math.inf if outcome.result.status == "lost" else max(total, starts),
-        one_way=task.link.one_way,
+        arrives=arrives,
+        starts=arrives + load,
+        answered=_delivered(arrives + load, one_way, outages),
+        complete=complete,
+        one_way=one_way,
+        load=load,
         lacking=resume.pages,
+        down=max((min(ends, complete) - max(begins, left) for begins, ends in outages), default=0),
     )
 
 
@@ -193,7 +201,7 @@ class Where:
 
     Attributes:
         runs_at: the hosts at which it runs: one, none, or both.
-        lost: whether its memory is gone; where it runs nowhere and is not lost, it stands paused
+        lost: whether it is gone for good; where it runs nowhere and is not lost, it stands paused
             at the source until somebody decides.
         reason: how that came, in one sentence.
     """
@@ -203,116 +211,97 @@ class Where:
     reason: str
 
 
-_LOST: tuple[Place, ...] = ()
+def after(steps: Steps, fault: Fault, policy: Policy, missing: int = 0) -> Where:
+    """Return where the guest runs after ``fault``.
 
-
-def after_crash(steps: Steps, fault: Fault, policy: Policy, missing: int) -> Where:
-    """Return where the guest runs after one of the hosts has crashed.
-
-    ``missing`` pages are not at the destination at that time. Raises `InputError` for a patience
-    that would not let a migration without a failure end.
+    ``steps`` are those of the migration over its link, outages of the fault included; ``missing``
+    pages were not at the destination when the source crashed. Raises `InputError` for a patience
+    that no migration without a fault would keep to.
     """
-    phase = steps.phase_at(fault.at)
-    at_source = phase in {"connecting", "copying", "paused", "given up"}
-    if fault.kind == "source crash":
-        return _without_source(steps, fault, missing, at_source)
-    if at_source:
-        return Where(
-            ("source",), False, f"the destination crashed ({phase}); the source had the guest"
-        )
-    if phase in {"in flight", "starting"}:
-        return _unanswered(
-            steps, policy, starts=math.inf, answered=math.inf,
-            why="the destination crashed before it had started the guest",
-        )  # fmt: skip
-    # Its answer was under way or there, so the source has dropped its copy, or will: whatever the
-    # policy, what the guest has done since is gone.
-    return Where(_LOST, True, f"the destination crashed ({phase}), where the guest ran")
-
-
-def _without_source(steps: Steps, fault: Fault, missing: int, at_source: bool) -> Where:
-    phase = steps.phase_at(fault.at)
-    if at_source:
-        return Where(_LOST, True, f"the source crashed ({phase}), which had the guest")
-    # What has left before the crash arrives.
-    if missing and steps.complete - steps.one_way > fault.at:
-        return Where(
-            _LOST, True, f"the source crashed ({phase}) with {missing} pages of the guest's memory"
-        )
-    return Where(
-        ("destination",), False, f"the source crashed ({phase}); the destination had all it needs"
-    )
-
-
-def after_outage(
-    steps: Steps, outages: list[tuple[float, float]], policy: Policy, *, whole: bool
-) -> Where:
-    """Return where the guest runs after a migration over a link that was down at times.
-
-    ``steps`` are those of the migration with its outages; ``whole`` tells whether all pages have
-    reached the destination in the end. Raises `InputError` as `after_crash` does.
-    """
-    if steps.ended < math.inf:
-        return Where(("source",), False, "the migration was given up; the source had the guest")
-    arrives = _delivered(steps.left, steps.one_way, outages)
-    starts = arrives + (steps.starts - steps.arrives)
-    answered = _delivered(starts, steps.one_way, outages)
-    lost = "its device state" if math.isinf(arrives) else "the destination's answer"
-    late = "lost" if math.isinf(answered) else "late"
-    where = _unanswered(steps, policy, starts, answered, f"{lost} was {late}")
-    if where.runs_at != ("destination",):
-        return where
-    if not whole:
-        return Where(_LOST, True, "the link did not come back, and the destination lacks pages")
-    broken = _longest_down(outages, steps.left, steps.complete) > policy.broken_after
-    if steps.lacking and policy.postcopy == "lose" and broken:
-        return Where(_LOST, True, "the connection broke while the destination lacked pages")
-    return where
-
-
-def _unanswered(steps: Steps, policy: Policy, starts: float, answered: float, why: str) -> Where:
-    """Return who runs the guest, given when it starts at the destination and the source knows."""
-    needed = steps.answered - steps.left
+    needed = 2.0 * steps.one_way + steps.load
     if policy.confirm != "wait" and policy.patience <= needed:
         raise InputError(
             f"policy: patience is {policy.patience} s, expected more than the {needed:g} s that "
-            "the answer takes in this migration without a failure"
+            "the answer takes in this migration without a fault"
         )
-    acts = math.inf if policy.confirm == "wait" else steps.left + policy.patience
+    source_ends = fault.at if fault.kind == "source crash" else math.inf
+    destination_ends = fault.at if fault.kind == "destination crash" else math.inf
+    what = _told(steps, fault)
+    if steps.ended < math.inf or min(source_ends, destination_ends) < steps.left:
+        if source_ends < math.inf:
+            return Where((), True, f"{what}, and the guest was there")
+        return Where(("source",), False, f"{what}; the source had the guest and runs it")
+    starts, acts, answered = _times(steps, policy, source_ends, destination_ends)
     here, there = acts < answered, starts < math.inf
     if policy.confirm == "fenced" and here and there:
-        here, there = acts < starts, acts >= starts  # whoever comes first has the lock
-    if here and there:
-        return Where(
-            ("source", "destination"), False,
-            f"{why}, so the source resumed the guest, which the destination started, too",
-        )  # fmt: skip
+        here, there = acts < starts, starts <= acts  # the lock is the first one's
+    gone = _why_gone(steps, policy, source_ends, destination_ends, missing) if there else ""
+    places: list[Place] = ["source"] if here and math.isinf(source_ends) else []
+    places += ["destination"] if there and not gone else []
+    waits = math.isinf(starts) and math.isinf(source_ends)
+    reason = "; ".join(
+        [what, _at_destination(starts, there, gone), _at_source(here, source_ends, answered)]
+    )
+    return Where(tuple(places), not places and not waits, reason)
+
+
+def _times(
+    steps: Steps, policy: Policy, source_ends: float, destination_ends: float
+) -> tuple[float, float, float]:
+    """Return when the destination starts the guest, the source acts by itself, and is answered.
+
+    A host that has crashed does nothing any more, and sends nothing again.
+    """
+    sent = steps.arrives - steps.one_way <= source_ends
+    starts = steps.starts if sent and steps.starts <= destination_ends else math.inf
+    told = starts < math.inf and steps.answered - steps.one_way <= destination_ends
+    acts = math.inf if policy.confirm == "wait" else steps.left + policy.patience
+    return (
+        starts,
+        acts if acts < source_ends else math.inf,
+        steps.answered if told and steps.answered < source_ends else math.inf,
+    )
+
+
+def _why_gone(
+    steps: Steps, policy: Policy, source_ends: float, destination_ends: float, missing: int
+) -> str:
+    """Return why the guest that the destination has started does not run there any more."""
+    if destination_ends < math.inf:
+        return "the guest ran there"
+    if missing and steps.complete - steps.one_way > source_ends:  # what has left by then arrives
+        return f"{missing} pages of the guest's memory were still at the source"
+    if steps.lacking and policy.postcopy == "lose" and steps.down > policy.broken_after:
+        return "the connection broke while the destination lacked pages"
+    return ""
+
+
+def _told(steps: Steps, fault: Fault) -> str:
+    if fault.kind == "link down":
+        return f"the link went down at {fault.at:g} s"
+    return f"the {fault.kind.split()[0]} crashed at {fault.at:g} s ({steps.phase_at(fault.at)})"
+
+
+def _at_destination(starts: float, there: bool, gone: str) -> str:
+    if gone:
+        return gone
+    if math.isinf(starts):
+        return "the destination never started the guest"
+    return "the destination started it" if there else "the destination came too late for the lock"
+
+
+def _at_source(here: bool, source_ends: float, answered: float) -> str:
+    if source_ends < math.inf:
+        return "the source is gone" if not here else "the source had resumed it before"
     if here:
-        return Where(("source",), False, f"{why}; the source resumed the guest")
-    if there and answered <= acts:
-        return Where(("destination",), False, "the destination took over and the source knows")
-    if there:
-        return Where(("destination",), False, f"{why}; the source left its copy paused")
-    return Where((), False, f"{why}; the source left the guest paused, until somebody decides")
+        return "the source got no answer in time and resumed it"
+    return "the source left its copy paused" if math.isinf(answered) else "the source knows"
 
 
 def _delivered(sent: float, one_way: float, outages: list[tuple[float, float]]) -> float:
     """Return when a message arrives that is sent again as long as the link loses it."""
-    if math.isinf(sent):
-        return sent
-    for wait in Client(rtt=2.0 * one_way).attempts():
+    for wait in Client(rtt=2.0 * one_way).attempts() if sent < math.inf else []:
         left, arrives = sent + wait, sent + wait + one_way
         if not any(begins < arrives and left < ends for begins, ends in outages):
             return arrives
     return math.inf
-
-
-def _longest_down(outages: list[tuple[float, float]], since: float, until: float) -> float:
-    """Return the longest outage between two instants, in seconds."""
-    spans = [min(ends, until) - max(begins, since) for begins, ends in outages]
-    return max([0.0, *spans])
-
-
-def outages_of(task: ResolvedTask, fault: Fault) -> list[tuple[float, float]]:
-    """Return when the link is down, by itself or by the fault."""
-    return [*parse_outages(task.link.outages), *fault.outages]
