@@ -25,7 +25,7 @@ from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Request
 from migsim.result import Result
 
-__all__ = ["Candidate", "candidates", "plan_evacuation", "simulate_candidate"]
+__all__ = ["Candidate", "candidates", "name_of", "plan_evacuation", "simulate_candidate"]
 
 _TURNS = 12
 """Instants at which the migration of each machine is predicted."""
@@ -61,22 +61,22 @@ class Candidate:
 
 
 def plan_evacuation(
-    fleet: Fleet, positions: Positions, job: Evacuate, to: dict[str, str], now: float
+    fleet: Fleet, positions: Positions, job: Evacuate, to: dict[str, str]
 ) -> list[Candidate]:
-    """Return the candidates for a job that starts ``now``, the best first.
+    """Return the candidates for a job that starts now, the best first.
 
     ``to`` names the destination of each machine. Faults are not foreseen.
     """
+    calm = dataclasses.replace(fleet, failures=(), jobs=())
+    forecast = Forecast(calm)
     found = [
-        simulate_candidate(fleet, positions, job, to, now, order, concurrency)
-        for order, concurrency in candidates(fleet, positions, job, to, now)
+        simulate_candidate(calm, positions, job, to, order, concurrency, forecast)
+        for order, concurrency in candidates(fleet, positions, job)
     ]
     return sorted(found, key=lambda candidate: candidate.costs(job))
 
 
-def candidates(
-    fleet: Fleet, positions: Positions, job: Evacuate, to: dict[str, str], now: float
-) -> list[tuple[Order, int]]:
+def candidates(fleet: Fleet, positions: Positions, job: Evacuate) -> list[tuple[Order, int]]:
     """Return the orders and numbers of migrations at a time that are worth a try."""
     orders: list[Order] = ["quiet", "listed", "smallest", "largest"]
     if job.order != "best":
@@ -93,19 +93,18 @@ def simulate_candidate(
     positions: Positions,
     job: Evacuate,
     to: dict[str, str],
-    now: float,
     order: Order,
     concurrency: int,
-    forecast: Forecast | None = None,
+    forecast: Forecast,
 ) -> Candidate:
     """Return what emptying a host in an order comes to, so many migrations at a time."""
-    calm = dataclasses.replace(fleet, failures=(), jobs=())
-    vms = in_order(calm, positions, job, to, now, order, concurrency, forecast)
+    now = positions.state.at
+    vms = _in_order(fleet, positions, job, to, order, forecast)
     requests = tuple(
         Request(vm=vm.name, to=to.get(vm.name, ""), among=job.to, job=name_of(job), not_before=now)
         for vm in vms
     )
-    manager = Manager(calm, state=positions.state, concurrency={name_of(job): concurrency})
+    manager = Manager(fleet, state=positions.state, concurrency={name_of(job): concurrency})
     manager.want(*requests)
     manager.run()
     staying = len(manager.positions.on(job.host))
@@ -126,15 +125,13 @@ def name_of(job: Evacuate) -> str:
     return f"evacuate {job.host}"
 
 
-def in_order(
+def _in_order(
     fleet: Fleet,
     positions: Positions,
     job: Evacuate,
     to: dict[str, str],
-    now: float,
     order: Order,
-    concurrency: int,
-    forecast: Forecast | None = None,
+    forecast: Forecast,
 ) -> Sequence[Vm]:
     """Return the machines on a host in the order in which they shall leave."""
     vms = positions.on(job.host)
@@ -147,12 +144,12 @@ def in_order(
         place = {vm.name: k for k, vm in enumerate(fleet.vms.values())}
         return sorted(vms, key=lambda vm: int(random_bits(seed, place[vm.name])))
     if order == "quiet":
-        return _when_quiet(vms, job, to, now, concurrency, forecast or Forecast(fleet))
+        return _when_quiet(vms, job, to, positions.state.at, forecast)
     return vms
 
 
 def _when_quiet(
-    vms: list[Vm], job: Evacuate, to: dict[str, str], now: float, concurrency: int, known: Forecast
+    vms: list[Vm], job: Evacuate, to: dict[str, str], now: float, forecast: Forecast
 ) -> list[Vm]:
     """Return the order in which the sum of what machines cost is least, by prediction.
 
@@ -170,7 +167,7 @@ def _when_quiet(
     }[job.minimise]
 
     def predicted(vm: Vm, at: float) -> Result:
-        return known.of(vm, job.host, to[vm.name], at)
+        return forecast.of(vm, job.host, to[vm.name], at)
 
     whole = math.fsum(predicted(vm, now).total_seconds for vm in movable)
     instants = now + whole * np.arange(_TURNS) / _TURNS

@@ -18,6 +18,7 @@ from migsim.fleet.handover import (
     Phase,
     Place,
     Policy,
+    Steps,
     Where,
     after,
     steps_of,
@@ -117,27 +118,37 @@ def judge(task: ResolvedTask, outcome: Outcome, policy: Policy, crash: Fault | N
     ``crash`` is what cut it off, if something did: then its limit of time was the crash. Raises
     `InputError` for a policy that does not suit the migration.
     """
-    steps, missing = steps_of(task, outcome), outcome.result.corrupt_pages
-    if crash is None:
-        where = after_outage(
-            steps, parse_outages(task.link.outages), policy, whole=outcome.result.status != "lost"
-        )
-        if missing and where.runs_at == ("destination",):
-            wrong = last_line(outcome.result.error)
-            return Where((), True, f"the migration itself is wrong: {wrong}")
-        if where.runs_at == ("source",) and outcome.result.status != "completed":
-            where = dataclasses.replace(
-                where, reason=f"{where.reason}: {last_line(outcome.result.error)}"
-            )
-        return where
-    steps = dataclasses.replace(steps, ended=math.inf, complete=math.inf)
-    left = [event for event in outcome.timeline if event.act == "resume"]
-    if left and outcome.result.sent_device_state and math.isinf(steps.left):
-        # It was cut off while the device state was under way.
-        missing = left[0].pages
-        steps = dataclasses.replace(
-            steps, left=crash.at, arrives=crash.at + steps.one_way,
-            starts=crash.at + steps.one_way + task.vm.resume_seconds,
-            answered=crash.at + 2 * steps.one_way + task.vm.resume_seconds, lacking=missing,
-        )  # fmt: skip
-    return after_crash(steps, crash, policy, missing)
+    steps, result = steps_of(task, outcome), outcome.result
+    if crash is not None:
+        return after(_of_one_cut_off(task, outcome, steps), crash, policy, result.corrupt_pages)
+    if steps.ended < math.inf:
+        return Where(("source",), False, last_line(result.error))
+    if result.corrupt_pages:
+        return Where((), True, last_line(result.error))
+    outages = parse_outages(task.link.outages)
+    if not outages:
+        return Where(("destination",), False, "")
+    begins, ends = outages[0]
+    return after(steps, Fault(kind="link down", at=begins, lasts=ends - begins), policy)
+
+
+def _of_one_cut_off(task: ResolvedTask, outcome: Outcome, steps: Steps) -> Steps:
+    """Return the steps as they would have gone on, of a migration that a crash has ended."""
+    resume = next((event for event in outcome.timeline if event.act == "resume"), None)
+    if resume is None or steps.left < math.inf:
+        return dataclasses.replace(steps, ended=math.inf, complete=math.inf)
+    # It was cut off while its device state was on the way.
+    link, load = task.link, task.vm.resume_seconds
+    left = resume.start + resume.stream_bytes / link.goodput
+    arrives = left + link.one_way
+    return Steps(
+        connected=steps.connected,
+        paused=steps.paused,
+        left=left,
+        arrives=arrives,
+        starts=arrives + load,
+        answered=arrives + load + link.one_way,
+        one_way=link.one_way,
+        load=load,
+        lacking=resume.pages,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,6 +74,7 @@ class Manager:
         attempts: all migrations that have ended, in order of time.
         cancelled: what was wanted and not done, with the reason.
         forecast: what it predicts.
+        carried: bytes on the wire of each directed link.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Manager:
         self.attempts: list[Attempt] = []
         self.cancelled: list[tuple[Request, str]] = []
         self.forecast = Forecast(fleet)
+        self.carried: Counter[str] = Counter()
         self.concurrency = dict(concurrency or {})
         self._queue: list[Request] = []
         self._rides: dict[str, _Ride] = {}
@@ -161,6 +164,8 @@ class Manager:
             if not here:
                 reason = self.state.astray.get(request.vm, "it was stopped")
                 self._drop(request, f"{request.vm} does not run: {reason}")
+            elif request.source and here != request.source:
+                continue  # it is not where this step begins, yet
             elif here == request.to:
                 self._drop(request, f"it runs on {here} already")
             elif self.now > request.until:
@@ -225,6 +230,8 @@ class Manager:
             result=result,
         )  # fmt: skip
         self.attempts.append(attempt)
+        for link in trip.path.links:
+            self.carried[link] += result.bytes_sent - result.sent_requests
         measured = {
             "total_seconds": result.total_seconds,
             "downtime_seconds": result.downtime_seconds,

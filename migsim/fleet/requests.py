@@ -19,6 +19,7 @@ class Request:
 
     Attributes:
         vm: the machine.
+        source: the host that it has to be on; "" for any.
         to: the host that takes it; "" for whichever has room when it is started.
         among: the hosts to choose from then; empty for all.
         job: who wants it.
@@ -28,6 +29,7 @@ class Request:
     """
 
     vm: str
+    source: str = ""
     to: str = ""
     among: tuple[str, ...] = ()
     job: str = ""
