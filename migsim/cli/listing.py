@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_KINDS = ("algorithms", "workloads", "links", "codecs", "machine", "experiments")
+_KINDS = ("algorithms", "workloads", "links", "codecs", "machine", "clients", "experiments")
 
 
 @click.command("list")
 @click.argument("kind", required=False, metavar=f"[{'|'.join(_KINDS)}]")
 def command(kind: str | None) -> None:
-    """List algorithms, workloads, links, codecs, the machine's parameters, experiments; or all."""
+    """List algorithms, workloads, links, codecs, machine, clients, experiments; or all."""
     from rich.console import Console
 
     from migsim.content import ContentRule
     from migsim.network import Link
+    from migsim.network.announcing import Reach
+    from migsim.network.client import Client
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"list: got '{kind}', {did_you_mean(kind, _KINDS)}")
@@ -46,6 +48,11 @@ def command(kind: str | None) -> None:
         if chosen == "workloads":
             console.print("\nEvery workload has these parameters (-w) besides:")
             _explain(console, ContentRule)
+        if chosen == "clients":
+            console.print("\nEvery network between guest and clients has these parameters (-c):")
+            _explain(console, Reach)
+            console.print("\nEvery client has these parameters (-c):")
+            _explain(console, Client)
         if kind is None:
             console.print()
 
