@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ Whereabouts = Literal["source", "destination", "nowhere"]
 """Where a guest goes on after its pause."""
 
 _MOST_CONNECTIONS = 10_000
+_USUAL_CLIENT = Client(rtt=200e-6)
+_USUAL_NETWORK = Reach()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +28,17 @@ class Clients:
     """A guest's clients, all alike.
 
     Attributes:
-        reach: what the network between them and the guest is called (`REACHES`).
-        connections: open connections, one a client.
+        reach: what the network between them and the guest is called: ``segment``, ``distributed``
+            or ``sites``.
+        connections: open connections, one a client, each at another moment of its requests.
         client: each client and its TCP.
         network: the network itself.
     """
 
     reach: str = "segment"
     connections: int = 1
-    client: Client = Client(rtt=200e-6)
-    network: Reach = REACHES["segment"]
+    client: Client = _USUAL_CLIENT
+    network: Reach = _USUAL_NETWORK
 
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= _MOST_CONNECTIONS:
@@ -106,13 +109,17 @@ def client_parameters(reach: str = "segment") -> tuple[Parameter, ...]:
     """
     choice = Parameter("reach", str, "segment", choices=tuple(REACHES))
     convert_all("clients", (choice,), {"reach": reach}, Context())
-    usual = Clients(reach=reach, network=REACHES[reach])
-    count = Parameter("connections", int, usual.connections, "count")
-    return choice, count, *(
-        dataclasses.replace(each, default=getattr(part, each.name))
-        for part in (usual.client, usual.network)
-        for each in read_parameters(type(part), skip=0)
-    )  # fmt: skip
+    count = Parameter("connections", int, Clients.connections, "count")
+    network = Reach(**REACHES[reach][1])
+    return choice, count, *_as_in(Client, _USUAL_CLIENT), *_as_in(Reach, network)
+
+
+def _as_in(described: Callable[..., Any], usual: Client | Reach) -> list[Parameter]:
+    """Return the parameters of a class with the values of ``usual``, one of it, as defaults."""
+    return [
+        dataclasses.replace(each, default=getattr(usual, each.name))
+        for each in read_parameters(described, skip=0)
+    ]
 
 
 def build_clients(given: Mapping[str, Any]) -> Clients:

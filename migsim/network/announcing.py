@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -152,17 +153,23 @@ class Reach:
 
     def farther(self, since_found: float, rtt: float) -> float:
         """Return what a client's round trip of ``rtt`` has grown by, seconds after `found`."""
-        if since_found < self.path_delay or self.rtt_after is None:
+        detour = self.forwards and since_found < self.path_delay
+        if detour or self.rtt_after is None:
             return self.sites_rtt
         return self.rtt_after - rtt
 
 
-REACHES = {
-    "segment": Reach(),
-    "distributed": Reach(switches=3, port_delay=0.1),
-    "sites": Reach(switches=3, path_delay=0.5, sites_rtt=0.01),
-}
-"""What is usual, by name.
+REACHES: dict[str, tuple[str, dict[str, Any]]] = {
+    "segment": ("Clients on the segment of both hosts.", {}),
+    "distributed": (
+        "Clients across distributed switches.", {"switches": 3, "port_delay": 0.1}
+    ),
+    "sites": (
+        "Clients at the old site of a guest that moves to another.",
+        {"switches": 3, "path_delay": 0.5, "sites_rtt": 0.01},
+    ),
+}  # fmt: skip
+"""What is usual: name -> (description, the attributes that differ from `Reach`'s defaults).
 
 ``distributed``: three switches in a row (an assumption) under one virtual switch whose controller
 moves the port. VMware's carries the port's state along with the guest. OVN takes a few seconds on a
