@@ -62,7 +62,10 @@ class Clients:
         if where == "source" and downtime <= 0.0:
             return 0.0, 0
         waits = self._waits(downtime, where == "destination", seed)
-        outage = max(self.client.given_up if math.isinf(wait) else wait for wait in waits)
+        # A download's sender is the guest, whose timers start when it goes on.
+        stood = downtime if self.client.traffic == "download" else 0.0
+        given_up = stood + self.client.given_up
+        outage = max(given_up if math.isinf(wait) else wait for wait in waits)
         return outage, sum(math.isinf(wait) for wait in waits)
 
     def _waits(self, downtime: float, moved: bool, seed: int) -> list[float]:

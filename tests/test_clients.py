@@ -224,9 +224,15 @@ def test_wrong_parameters_are_told_in_a_sentence(wrong: dict[str, Any], problem:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [
-    {"announcement_loss": 2.0}, {"asked_after": math.nan}, {"rtt_after": -1.0}, {"ageing": math.inf},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"announcement_loss": 2.0},
+        {"asked_after": math.nan},
+        {"rtt_after": -1.0},
+        {"ageing": math.inf},
+    ],
+)
 def test_what_is_no_reach_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"reach: {next(iter(wrong))} is"):
         Reach(**wrong)
@@ -258,8 +264,8 @@ def test_usual_clients_go_unsaid_in_the_key() -> None:
 
 
 def test_a_stored_task_with_clients_is_found_again() -> None:
-    tasks = [Task(**GUEST, client_args=each).resolve()
-             for each in ({}, {"reach": "sites", "user_timeout": "30s", "connections": 5})]  # fmt: skip
+    given: list[dict[str, Any]] = [{}, {"reach": "sites", "user_timeout": "30s", "connections": 5}]
+    tasks = [Task(**GUEST, client_args=each).resolve() for each in given]
     rows = [Row(t.key, json.loads(t.text), {"status": "completed"}) for t in tasks]
     table = frame(rows)
     assert [task_of(row).key for row in table.to_dict("records")] == [task.key for task in tasks]
