@@ -79,10 +79,11 @@ class Clients:
         away = downtime + unheard
         waits = []
         for at in self._phases(away):
-            wait, farther = client.gap(away, at, unheard=unheard), 0.0
-            if moved and wait < math.inf:
+            wait = client.gap(away, at, unheard=unheard)
+            if moved:  # which path the answer takes depends on when it does
                 farther = network.farther(at + wait - downtime - found, client.rtt)
-            waits.append(client.gap(away, at, unheard=unheard, farther=farther))
+                wait = client.gap(away, at, unheard=unheard, farther=farther)
+            waits.append(wait)
         return waits
 
     def _phases(self, away: float) -> list[float]:
@@ -127,6 +128,8 @@ def _as_in(described: Callable[..., Any], usual: Client | Reach) -> list[Paramet
 
 def build_clients(given: Mapping[str, Any]) -> Clients:
     """Return the clients with the given parameters, as text or as numbers. Raises `InputError`."""
+    if not given:
+        return Clients()
     parameters = client_parameters(given.get("reach", "segment"))
     values: dict[str, Any] = convert_all("clients", parameters, given, Context())
     own = {item.name for item in dataclasses.fields(Client)}
