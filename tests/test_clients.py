@@ -212,6 +212,7 @@ def test_parameters_come_back_as_they_were_given() -> None:
         ({"speaks_every": 0}, "speaks_every is 0.0, expected more than 0 s"),
         ({"port_delay": "inf"}, "port_delay is inf, expected 0 s or more"),
         ({"floor": "inf"}, "floor is inf, expected a finite time"),
+        ({"ceiling": "inf", "user_timeout": "inf"}, "ceiling is inf, expected a finite time"),
         ({"retries": 256}, "retries is 256, expected at least 1 and at most 255"),
         ({"user_timeout": "inf"}, "user_timeout is inf, expected more than 0 s and at most"),
         ({"user_timeout": 0}, "user_timeout is 0.0, expected more than 0 s"),

@@ -2,11 +2,10 @@
 
 From the pause on, frames for the guest go to a host where nobody takes them, until the guest runs
 at the destination *and* the network knows it (`migsim.network.announcing`): that time is called
-``away``. The network loses what
-a client sends meanwhile, and the client goes on when it next retransmits, not when the guest is
-back. The rules are Linux's: RFC 6298 with a floor of 200 ms, RFC 8985's tail loss probe, and
-Documentation/networking/ip-sysctl on when a connection is given up. ``migsim/data/tcp-gap.csv``
-holds what Linux was measured to do (`migsim.validate.client`).
+``away``. The network loses what a client sends meanwhile, and the client goes on when it next
+retransmits, not when the guest is back. The rules are Linux's: RFC 6298 with a floor of 200 ms,
+RFC 8985's tail loss probe, and Documentation/networking/ip-sysctl on when a connection is given up.
+``migsim/data/tcp-gap.csv`` holds what Linux was measured to do (`migsim.validate.client`).
 """
 
 from __future__ import annotations
@@ -76,8 +75,9 @@ class Client:
         for name in ("period", "floor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"client: {name} is {getattr(self, name)}, expected more than 0 s")
-        if math.isinf(self.floor):
-            raise InputError("client: floor is inf, expected a finite time")
+        for name in ("floor", "ceiling"):
+            if math.isinf(getattr(self, name)):
+                raise InputError(f"client: {name} is inf, expected a finite time")
         if not self.ceiling >= self.timeout:
             raise InputError(
                 f"client: ceiling is {self.ceiling}, expected at least the timeout {self.timeout}"
@@ -155,8 +155,8 @@ class Client:
             # the timeout.
             at = self.probe if bulk else self.timeout
             times.append(at)
-        wait, first = self.timeout, at
-        while (at := at + wait) - first < self.patience:
+        wait, first, patience = self.timeout, at, self.patience
+        while (at := at + wait) - first < patience:
             times.append(at)
             wait = min(self.ceiling, 2.0 * wait)
         return [*times, at if self.user_timeout is None else first + self.user_timeout]
