@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from migsim.clients import client_parameters
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
 from migsim.parameters import Parameter, read_parameters
@@ -55,6 +56,7 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
         | _arguments(row, "content", common),
         link_args=_arguments(row, "link", link.parameters),
         vm_args=_arguments(row, "vm", read_parameters(VirtualMachine, skip=0)),
+        client_args=_client_arguments(row),
         age=0.0 if _missing(row.get("age")) else float(row["age"]),
         limit_seconds=float(row.get("limit_seconds", 86_400.0)),
         limit_acts=int(row.get("limit_acts", 100_000)),
@@ -66,6 +68,12 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
         verb = "have" if len(changed) > 1 else "has"
         raise InputError(f"{name}: cannot be simulated again, {reason} {verb} changed since")
     return task
+
+
+def _client_arguments(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the clients' parameters: a row of usual clients has none, or gaps beside others."""
+    reach = row.get("clients.reach")
+    return {} if _missing(reach) else _arguments(row, "clients", client_parameters(str(reach)))
 
 
 def _missing(value: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from migsim._types import Floats
+from migsim.clients import Whereabouts
 from migsim.errors import InputError
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp, Lost
@@ -65,6 +66,7 @@ def migrate(
     workload_args: Mapping[str, Any] | None = None,
     link_args: Mapping[str, Any] | None = None,
     vm_args: Mapping[str, Any] | None = None,
+    client_args: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Simulate one migration and return its outcome; algorithm and workload may be functions.
 
@@ -83,6 +85,7 @@ def migrate(
         workload_args=workload_args or {},
         link_args=link_args or {},
         vm_args=vm_args or {},
+        client_args=client_args or {},
     )
     return execute(task.resolve())
 
@@ -126,7 +129,7 @@ def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None 
     bad = ledger.exposed | ledger.differing
     if bad or (status == "completed" and breaches):
         status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
-    result = _summarise(ledger, status, error, task.link)
+    result = _summarise(ledger, status, error, task)
     return Outcome(result, migration.timeline, ledger.latencies, bad | ledger.missing)
 
 
@@ -160,16 +163,26 @@ def load_kernels(task: ResolvedTask) -> None:
     rehearsal.push()
 
 
-def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result:
+def _whereabouts(ledger: Ledger, status: Status) -> Whereabouts:
+    """Return where the guest goes on: given up in the pause, it goes back to the source."""
+    if status == "lost" or (ledger.place == "paused" and status != "gave_up"):
+        return "nowhere"
+    return "destination" if ledger.place == "destination" else "source"
+
+
+def _summarise(ledger: Ledger, status: Status, error: str, task: ResolvedTask) -> Result:
     latencies = ledger.latencies
     faulted = latencies.size > 0
-    headers, requests = ledger.header_bytes(link), ledger.request_bytes()
+    headers, requests = ledger.header_bytes(task.link), ledger.request_bytes()
+    outage, lost = task.clients.seen(ledger.downtime, _whereabouts(ledger, status), task.seed)
     first, resent, demanded = (int(size) for size in ledger.sent_by_kind[:, 1])
     return Result(
         status=status,
         error=error,
         total_seconds=ledger.seconds,
         downtime_seconds=ledger.downtime,
+        client_outage_seconds=outage,
+        connections_lost=lost,
         bytes_sent=ledger.payload_bytes + headers + requests,
         payload_bytes=ledger.payload_bytes,
         pages_sent=ledger.pages_sent,

@@ -17,6 +17,7 @@ from typing import Any
 
 from migsim.aged import aged
 from migsim.build import build_vm, build_workload
+from migsim.clients import Clients, build_clients
 from migsim.codec_costs import digest_of_costs
 from migsim.content import ContentRule, parse_content
 from migsim.errors import InputError
@@ -29,7 +30,7 @@ from migsim.workload import Workload
 
 __all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "canonical_json", "key_of", "with_content"]
 
-MODEL_VERSION = 5
+MODEL_VERSION = 6
 """Raised whenever results change on purpose: rows of another version are never reused."""
 
 _SEED_LIMIT = 2**63
@@ -48,6 +49,7 @@ class Task:
         memory: bytes of guest memory; short for ``vm_args["memory"]``.
         seed: chooses the guest's random behaviour and which packets are lost.
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
+        client_args: the guest's clients, and the network between them (`migsim.clients`).
         age: seconds for which the guest has been running when the migration begins.
         limit_seconds, limit_acts: where a migration that does not end is given up.
         label: a name for tables and figures; no part of the key.
@@ -62,13 +64,14 @@ class Task:
     workload_args: Arguments = ()
     link_args: Arguments = ()
     vm_args: Arguments = ()
+    client_args: Arguments = ()
     age: float = 0.0
     limit_seconds: float = 86_400.0
     limit_acts: int = 100_000
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("algorithm_args", "workload_args", "link_args", "vm_args"):
+        for name in ("algorithm_args", "workload_args", "link_args", "vm_args", "client_args"):
             pairs = dict(getattr(self, name))
             object.__setattr__(self, name, tuple(sorted(pairs.items())))
 
@@ -109,6 +112,7 @@ class Task:
             link_name=self.link,
             link_args=values[2],
             vm=vm,
+            clients=build_clients(dict(self.client_args)),
             seed=int(seed),
             age=self._age(),
             limits=self._limits(),
@@ -147,6 +151,7 @@ class ResolvedTask:
     link_name: str
     link_args: dict[str, Scalar]
     vm: VirtualMachine
+    clients: Clients
     seed: int
     age: float
     limits: Limits
@@ -161,7 +166,7 @@ class ResolvedTask:
         return aged(workload, self.age)
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides the result, as plain JSON values."""
+        """Return all that decides the result, as plain JSON values; usual clients go unsaid."""
         return {
             "model": MODEL_VERSION,
             "algorithm": self.algorithm.name,
@@ -175,6 +180,7 @@ class ResolvedTask:
             "link_args": self.link_args,
             "link_digest": digest_of(find("link", self.link_name), self.link_args),
             "vm": _flat(self.vm),
+            **({} if self.clients == Clients() else {"clients": self.clients.as_dict()}),
             "codec_costs_digest": digest_of_costs(self.vm.codec_costs),
             "seed": self.seed,
             **({"age": self.age} if self.age else {}),

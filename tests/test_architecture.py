@@ -18,7 +18,7 @@ LAYERS = [
     ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
     ["parameters", "hypervisor", "watch"],
     ["network", "machine", "limits", "workload", "codecs"],
-    ["content", "encoders", "registry", "plotting", "peers"],
+    ["content", "encoders", "registry", "plotting", "peers", "clients"],
     ["accesses", "memory", "codec_sizes", "markdown"],
     ["guest", "build", "trace", "calibration", "aged"],
     ["coding"],

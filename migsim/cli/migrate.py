@@ -55,6 +55,8 @@ def task_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable[.
         click.option("-w", "workload_args", help="Parameter of the workload.", **key_value),
         click.option("-l", "link_args", help="Parameter of the link.", **key_value),
         click.option("-v", "vm_args", help="Parameter of the virtual machine.", **key_value),
+        click.option("-c", "client_args",
+                     help="Parameter of the guest's clients and their network.", **key_value),
     ]  # fmt: skip
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,6 +73,7 @@ def task_of(
     workload_args: tuple[str, ...],
     link_args: tuple[str, ...],
     vm_args: tuple[str, ...],
+    client_args: tuple[str, ...],
     **plain: Any,
 ) -> ResolvedTask:
     """Return the task that the options say. Raises `InputError`."""
@@ -81,6 +84,7 @@ def task_of(
         workload_args=pairs("-w", workload_args),
         link_args=pairs("-l", link_args),
         vm_args=pairs("-v", vm_args),
+        client_args=pairs("-c", client_args),
         **plain,
     ).resolve()
 
@@ -185,6 +189,11 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     facts = [
         ("total time", format_seconds(result.total_seconds)),
         ("downtime", format_seconds(result.downtime_seconds)),
+        (
+            "clients",
+            f"waited {format_seconds(result.client_outage_seconds)} at most; "
+            f"connections lost: {result.connections_lost}",
+        ),
         ("on the wire", f"{format_size(result.bytes_sent)} ({_kinds(result.sent_by_kind)})"),
         ("pages sent", f"{result.pages_sent:,} ({result.zero_pages:,} as zero pages)"),
     ]
