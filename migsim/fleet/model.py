@@ -106,6 +106,8 @@ class Vm:
         cpu: cores that it uses on average.
         workload, workload_args: as in `migsim.Task`.
         vm_args: further attributes of `migsim.VirtualMachine`.
+        client_args: who talks to it, as in `migsim.Task`; by default a client on its segment, or
+            at its old site where it moves to another network.
         disk_args: its disk, as in `migsim.Task`; empty for none.
         datastore: where its disk lies, if hosts share it.
         algorithm, algorithm_args: how it migrates, where that is not the fleet's way
@@ -121,6 +123,7 @@ class Vm:
     workload: str = "idle"
     workload_args: Arguments = field(default_factory=dict)
     vm_args: Arguments = field(default_factory=dict)
+    client_args: Arguments = field(default_factory=dict)
     disk_args: Arguments = field(default_factory=dict)
     datastore: str | None = None
     algorithm: str | None = None
