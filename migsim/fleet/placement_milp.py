@@ -201,7 +201,7 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
         row = np.array([rows.add(1, -np.inf, items.most_moves - moved)])
         rows.put(row, np.arange(direct), items.moves[columns.item, columns.host].astype(float))
         rows.put(row, direct + np.arange(pooled), moves)
-    prices = _put_terms(rows, items, columns, at, unit)
+    excesses = _put_terms(rows, items, columns, at, unit)
     coming = 1.0 if pooled else 0.0
     high = [
         np.ones(direct + pooled),
@@ -209,14 +209,14 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
         np.full(hosts, coming * items.memory.sum() / unit),
         items.most_cpu[columns.hosts],
         items.room[columns.hosts] / unit,
-        np.full(len(prices), np.inf),
+        np.full(excesses, np.inf),
     ]
     homes = np.concatenate([items.home[columns.item], items.home[columns.moved]])
     homeless = len(items.room) + np.concatenate([columns.item, columns.moved])
     of_host = np.tile(columns.hosts, 4 + len(items.terms))
     return Program(
         price=np.concatenate(
-            [items.cost[columns.item, columns.host], cost, np.zeros(4 * hosts), prices]
+            [items.cost[columns.item, columns.host], cost, np.zeros(4 * hosts), np.ones(excesses)]
         ),
         matrix=rows.matrix(int(at[-1])),
         least=np.concatenate(rows.low),
@@ -341,16 +341,14 @@ def _put_groups(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
         rows.put(first + columns.pool[coming], at[1] + coming, 1.0)
 
 
-def _put_terms(rows: _Rows, items: Items, columns: Columns, at: Ints, unit: float) -> Floats:
-    """The excess of a term is at least what the load makes it; return the prices of excesses."""
+def _put_terms(rows: _Rows, items: Items, columns: Columns, at: Ints, unit: float) -> int:
+    """The excess of a term, in core-seconds, is at least what the load makes it; count them."""
     hosts = np.arange(len(columns.hosts))
-    prices = []
     for index, term in enumerate(items.terms):
         factor, threshold = term.factor[columns.hosts], term.threshold[columns.hosts]
         excess = int(at[6]) + index * len(hosts)
         first = rows.add(len(hosts), -np.inf, threshold)
         scale = unit if term.is_memory else 1.0
         rows.put(first + hosts, int(at[5 if term.is_memory else 4]) + hosts, factor * scale)
-        rows.put(first + hosts, excess + hosts, -1.0)
-        prices.append(np.full(len(hosts), term.price))
-    return np.concatenate(prices) if prices else np.zeros(0)
+        rows.put(first + hosts, excess + hosts, -1.0 / term.price)
+    return len(hosts) * len(items.terms)
