@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from migsim.fleet.placement_model import Bools, Floats, Ints, Items
 
@@ -31,7 +31,6 @@ __all__ = [
     "pools_of",
     "relaxed_columns",
     "solve",
-    "solve_by_blocks",
 ]
 
 
@@ -239,59 +238,6 @@ def solve(program: Program, *, gap: float, nodes: int) -> Answer:
     )
     bound = -math.inf if found.mip_dual_bound is None else float(found.mip_dual_bound)
     return Answer(found.status == 2, bound, found.x)
-
-
-def solve_by_blocks(program: Program) -> Answer:
-    """Bound a relaxation by Lagrange's method and return a choice that nearly attains the bound.
-
-    The rows that tie hosts together (what leaves some comes into others, a limit on all moves) are
-    given the prices that they have in the linear program; then each host is a small program of its
-    own, solved to its end. The sum is a bound, at least as good as that of the linear program
-    (Geoffrion 1974, from memory), in a fraction of the time that the whole program needs.
-    """
-    equal = program.least == program.most
-    linear = linprog(
-        program.price,
-        A_ub=program.matrix[~equal],
-        b_ub=program.most[~equal],
-        A_eq=program.matrix[equal],
-        b_eq=program.most[equal],
-        bounds=np.column_stack([np.zeros(len(program.high)), program.high]),
-        method="highs",
-    )
-    if linear.x is None:
-        return Answer(linear.status == 2, -math.inf, None)
-    dual = np.zeros(len(equal))
-    dual[~equal], dual[equal] = linear.ineqlin.marginals, linear.eqlin.marginals
-    entries = program.matrix.tocoo()
-    lowest = np.full(len(equal), np.iinfo(np.int64).max)
-    highest = np.full(len(equal), -1)
-    np.minimum.at(lowest, entries.row, program.block[entries.col])
-    np.maximum.at(highest, entries.row, program.block[entries.col])
-    ties = lowest < highest
-    price = program.price - program.matrix[ties].T @ dual[ties]
-    bound = float(dual[ties] @ program.most[ties])
-    chosen = linear.x.copy()
-    columns = program.matrix.tocsc()
-    for block in np.unique(program.block):
-        own = np.flatnonzero(program.block == block)
-        rows = np.flatnonzero(~ties & (lowest == block))
-        part = Program(
-            price=price[own],
-            matrix=columns[:, own].tocsr()[rows],
-            least=program.least[rows],
-            most=program.most[rows],
-            high=program.high[own],
-            binary=program.binary[own],
-            block=program.block[own],
-            direct=0,
-        )
-        answer = solve(part, gap=0.0, nodes=10_000)
-        if answer.x is None:
-            return Answer(answer.impossible, float(linear.fun), None)
-        bound += answer.bound
-        chosen[own] = answer.x
-    return Answer(False, max(bound, float(linear.fun)), chosen)
 
 
 def _put_items(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
