@@ -1,10 +1,10 @@
-"""A bound on what any placement costs, host by host (Lagrange's method; Geoffrion 1974, from memory).
+"""A bound on what any placement costs, host by host, by Lagrange's method.
 
 The rows that tie hosts together (what leaves some comes into others, a limit on all moves) are
 given the prices that they have in the linear program; then each host is a small program of its
 own, solved to its end. The sum is a bound, at least as good as that of the linear program, in a
 fraction of the time that the whole program needs: 3 s instead of 20 s for 100 hosts and 2,000
-machines.
+machines. (Geoffrion 1974 is the classic, from memory.)
 """
 
 from __future__ import annotations

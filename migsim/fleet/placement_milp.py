@@ -13,8 +13,11 @@ same answer on a slow machine as on a fast one.
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -229,15 +232,41 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
 
 def solve(program: Program, *, gap: float, nodes: int) -> Answer:
     """Solve a program up to a relative gap, or as far as so many nodes of the search tree lead."""
-    found = milp(
-        program.price,
-        integrality=program.binary.astype(int),
-        bounds=Bounds(np.zeros(len(program.high)), program.high),
-        constraints=LinearConstraint(program.matrix, program.least, program.most),
-        options={"mip_rel_gap": gap, "node_limit": nodes},
-    )
+    with _silence():
+        found = milp(
+            program.price,
+            integrality=program.binary.astype(int),
+            bounds=Bounds(np.zeros(len(program.high)), program.high),
+            constraints=LinearConstraint(program.matrix, program.least, program.most),
+            options={"mip_rel_gap": gap, "node_limit": nodes},
+        )
     bound = -math.inf if found.mip_dual_bound is None else float(found.mip_dual_bound)
     return Answer(found.status == 2, bound, found.x)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from standard output what HiGHS prints whatever its options say.
+
+    The HiGHS of SciPy 1.17 leaves a line about `transformNewIntegerFeasibleSolution` there, by C's
+    own buffer, which must be emptied while it still leads nowhere.
+    """
+    flush = ctypes.CDLL(None).fflush
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed: nothing is printed anyway
+        yield
+        return
+    flush(None)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _put_items(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
