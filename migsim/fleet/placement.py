@@ -16,7 +16,7 @@ constraint before it is returned. The bound is that of the whole problem, up to 
 HiGHS (1e-6 core-seconds a host).
 
 Measured on 2 cores, 100 hosts and 2,000 machines: 3 to 8 s and a gap under 0.1 % with memory filled
-to 93 %, also with 200 rules of five machines apart; 15 to 30 s with a limit on moves. Where memory
+to 93 %, also with 200 rules of five machines apart; 7 to 30 s with a limit on moves. Where memory
 is filled to 97 % or more, hosts exchange machines nearly one by one: gaps of 2 % (97 %) to 17 %
 (98.5 %) were left after 30 s, and 10 % with 20 rules of 90 machines apart on 100 hosts.
 """
