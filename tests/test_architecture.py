@@ -24,7 +24,7 @@ LAYERS = [
     ["coding"],
     ["byte_coding"],
     ["source", "destination", "task"],
-    ["ledger", "recall"],
+    ["ledger", "recall", "work"],
     ["looks"],
     ["migration"],
     ["simulate", "store", "sweep", "time_left"],
