@@ -59,13 +59,16 @@ class Fate:
     result: Result
 
 
-def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fate:
+def inject(
+    task: ResolvedTask, fault: Fault, policy: Policy | None = None, calm: Outcome | None = None
+) -> Fate:
     """Return what becomes of the migration ``task`` where ``fault`` happens to it. Pure.
 
-    Raises `InputError` for a task that cannot be used, and a policy that does not suit it.
+    ``calm`` is what `execute` returned for it, if that is known. Raises `InputError` for a task
+    that cannot be used, and a policy that does not suit it.
     """
     chosen = Policy() if policy is None else policy
-    calm = execute(task)
+    calm = execute(task) if calm is None else calm
     steps = steps_of(task, calm)
     phase = steps.phase_at(fault.at)
     if fault.kind == "link down":
