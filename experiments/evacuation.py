@@ -75,4 +75,5 @@ def claims(results: pd.DataFrame) -> list[Claim]:
 
 def figure(results: pd.DataFrame) -> Figure:
     from migsim.plotting.style import new_figure
+
     return new_figure(7, 2)

@@ -11,6 +11,7 @@ from migsim.plotting.identity import OKABE_ITO, Look, look_of, ordered
 from migsim.plotting.lines import line_panels
 from migsim.plotting.panel import Panel, matrix
 from migsim.plotting.style import COLUMN, PAGE, save_figure, use_style
+from migsim.plotting.tiles import tile_panels
 from migsim.plotting.transfer import transfer_figure
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "matrix",
     "ordered",
     "save_figure",
+    "tile_panels",
     "transfer_figure",
     "use_style",
 ]
