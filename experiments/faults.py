@@ -13,7 +13,7 @@ from migsim import Task
 from migsim.experiment import Claim, Plan
 from migsim.fleet.fault_task import FaultTask
 from migsim.fleet.handover import Policy
-from migsim.plotting import look_of, tile_panels
+from migsim.plotting import look_of, ordered, tile_panels
 from migsim.registry import names
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ ENDINGS = {
 
 
 def tasks(plan: Plan) -> list[FaultTask]:
-    """Return every fault at every instant under its policies, for each algorithm and seed."""
+    """Return every fault at every instant, for each algorithm and seed."""
     chosen = (*(QUICK if plan.quick else names("algorithm")), *plan.algorithms)
     return [
         task
@@ -74,7 +74,7 @@ def tasks(plan: Plan) -> list[FaultTask]:
 def _of_fault(algorithm: str, fault: str, seed: int) -> list[FaultTask]:
     migration = Task(
         algorithm=algorithm, algorithm_args=SETTINGS.get(algorithm, {}), memory="64MiB",
-        workload="hotcold", workload_args={"working_set": "32MiB", "rate": "20MB/s"},
+        workload="hotcold", workload_args={"working_set": "48MiB", "rate": "40MB/s"},
     )  # fmt: skip
     settings, policies = FAULTS[fault]
     instants: list[tuple[Any, float]] = [
@@ -83,10 +83,9 @@ def _of_fault(algorithm: str, fault: str, seed: int) -> list[FaultTask]:
     ]
     return [
         FaultTask(
-            migration=migration, **settings, within=within, share=share, policy=POLICIES[policy],
-            seed=seed, label=f"{fault}, {policy}",
+            migration=migration, **settings, within=within, share=share, seed=seed, label=fault,
+            policies={name: POLICIES[name] for name in policies},
         )
-        for policy in policies
         for within, share in instants
     ]  # fmt: skip
 
@@ -94,16 +93,28 @@ def _of_fault(algorithm: str, fault: str, seed: int) -> list[FaultTask]:
 # ---- parts of the sweep -----------------------------------------------------------------------
 
 
+def _cases(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each fault and policy: with ``rule``, ``ending`` and ``reason``."""
+    import pandas as pd
+
+    parts = []
+    for fault, (_, policies) in FAULTS.items():
+        for rule in policies:
+            chosen = results[results["label"] == fault]
+            parts.append(chosen.assign(
+                rule=rule, ending=chosen[f"ending_{rule}"], reason=chosen[f"reason_{rule}"]
+            ))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
 def _ours(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of built-in algorithms, with the fault and the policy by name."""
-    runs = results[results["algorithm"].isin(names("algorithm"))]
-    parts = runs["label"].str.rpartition(", ")
-    return runs.assign(failure=parts[0], rule=parts[2])
+    """Return the cases of built-in algorithms."""
+    return _cases(results[results["algorithm"].isin(names("algorithm"))])
 
 
 def _lost_share(runs: pd.DataFrame, failure: str) -> pd.Series:
     """Return the share of the instants of a migration at which a failure loses the guest."""
-    chosen = runs[(runs["failure"] == failure) & (runs["rule"] == "fenced")]
+    chosen = runs[(runs["label"] == failure) & (runs["rule"] == "fenced")]
     chosen = chosen[chosen["fault.within"] == "whole"]
     return (chosen["ending"] == "lost").groupby(chosen["algorithm"]).mean()
 
@@ -157,7 +168,7 @@ def _reported(runs: pd.DataFrame) -> Claim:
 
 
 def _safe_before_the_switch(runs: pd.DataFrame) -> Claim:
-    before = runs[(runs["at_seconds"] < runs["calm_left_at"]) & (runs["failure"] != "source crash")]
+    before = runs[(runs["at_seconds"] < runs["calm_left_at"]) & (runs["label"] != "source crash")]
     return Claim(
         "before the device state has left, neither a crash of the destination nor the link takes "
         "a guest from any algorithm, whatever the policy",
@@ -167,7 +178,7 @@ def _safe_before_the_switch(runs: pd.DataFrame) -> Claim:
 
 
 def _source(runs: pd.DataFrame) -> Claim:
-    crashed = runs[runs["failure"] == "source crash"]
+    crashed = runs[runs["label"] == "source crash"]
     early = crashed[crashed["at_seconds"] < crashed["calm_left_at"]]
     late = crashed[crashed["phase"] == "post-copy"]
     return Claim(
@@ -193,7 +204,7 @@ def _destination(runs: pd.DataFrame) -> Claim:
 
 def _twice(runs: pd.DataFrame) -> Claim:
     safe = runs[runs["rule"] != "resume"]
-    fenced = runs[(runs["rule"] == "fenced") & ~runs["failure"].str.endswith("crash")]
+    fenced = runs[(runs["rule"] == "fenced") & ~runs["label"].str.endswith("crash")]
     undecided = runs["ending"] == "undecided"
     return Claim(
         "no guest runs twice where the source waits or asks the lock; waiting leaves guests "
@@ -208,10 +219,10 @@ def _twice(runs: pd.DataFrame) -> Claim:
 
 
 def _window(runs: pd.DataFrame) -> Claim:
-    resumed = runs[(runs["rule"] == "resume") & (runs["failure"] == "link down for 1 min")]
+    resumed = runs[(runs["rule"] == "resume") & (runs["label"] == "link down for 1 min")]
     inside = resumed["phase"].isin(["in flight", "starting", "unacknowledged"])
     twice = resumed["ending"] == "twice"
-    short = runs[(runs["rule"] == "resume") & (runs["failure"] == "link down for 1 s")]
+    short = runs[(runs["rule"] == "resume") & (runs["label"] == "link down for 1 s")]
     return Claim(
         "a source that resumes without a lock runs the guest twice exactly where the link breaks "
         "between its last byte and the answer for longer than its patience",
@@ -221,7 +232,7 @@ def _window(runs: pd.DataFrame) -> Claim:
 
 
 def _broken(runs: pd.DataFrame) -> Claim:
-    cut = runs[(runs["failure"] == "link down for 1 min") & (runs["phase"] == "post-copy")]
+    cut = runs[(runs["label"] == "link down for 1 min") & (runs["phase"] == "post-copy")]
     lose, recover = (cut[cut["rule"] == rule] for rule in ("lose", "fenced"))
     return Claim(
         "a connection that breaks in the post-copy phase loses the guest unless it can be "
@@ -240,7 +251,7 @@ def numbers(results: pd.DataFrame) -> dict[str, float]:
     """Return what a text may say: cases by ending, and shares of instants in percent."""
     runs = _ours(results)
     destination = 100 * _lost_share(runs, "destination crash")
-    resumed = runs[(runs["rule"] == "resume") & (runs["failure"] == "link down for 1 min")]
+    resumed = runs[(runs["rule"] == "resume") & (runs["label"] == "link down for 1 min")]
     return {
         "cases": len(runs),
         "algorithms": runs["algorithm"].nunique(),
@@ -266,20 +277,23 @@ def figure(results: pd.DataFrame) -> Figure:
     Instants are shares of the migration's time without the fault, then the middle of each step of
     the switch-over. Of several seeds the worst is shown.
     """
-    runs = results[results["label"].isin(_SHOWN)]
+    cases = _cases(results)
+    case = cases["label"] + ", " + cases["rule"]
     instants = [
         within if within != "whole" else f"{100 * share:.0f} %"
-        for within, share in zip(runs["fault.within"], runs["fault.share"], strict=True)
+        for within, share in zip(cases["fault.within"], cases["fault.share"], strict=True)
     ]
     order = {name: place for place, name in enumerate(_SHOWN)}
-    shown = runs.assign(
+    everyone = ordered(cases["algorithm"].unique())
+    shown = cases.assign(
         instant=instants,
-        panel=runs["label"].map(_SHOWN),
-        place=runs["label"].map(order),
-        name=[look_of(name, list(runs["algorithm"])).short for name in runs["algorithm"]],
-    )
+        panel=case.map(_SHOWN),
+        panel_place=case.map(order),
+        place=cases["algorithm"].map(everyone.index),
+        name=[look_of(name, everyone).label for name in cases["algorithm"]],
+    ).dropna(subset="panel")
     return tile_panels(
-        shown.sort_values("place", kind="stable"),
+        shown.sort_values(["panel_place", "place"], kind="stable"),
         "ending",
         ENDINGS,
         rows="name",

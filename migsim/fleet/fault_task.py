@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from migsim.errors import InputError
-from migsim.fleet.fate import inject
+from migsim.fleet.fate import strike
 from migsim.fleet.handover import Fault, Phase, Policy, Steps, steps_of
 from migsim.parameters import Scalar
 from migsim.simulate import execute
-from migsim.task import ResolvedTask, Task, key_of
+from migsim.task import ResolvedTask, Task, canonical_json, key_of
 
 __all__ = ["FaultTask", "ResolvedFault"]
 
@@ -32,7 +33,8 @@ class FaultTask:
         lasts: seconds for which the link is down.
         within: the phase in which it happens, or the ``whole`` of the migration.
         share: of that phase that has passed by then, as it passes without a fault.
-        policy: what hosts do that do not hear from each other.
+        policies: by name, what hosts may do that do not hear from each other: the fault is the same
+            for all, and each has its own columns in the row.
         seed: chooses what the guest does.
         label: a name for tables and figures; no part of the key.
     """
@@ -42,9 +44,12 @@ class FaultTask:
     lasts: float = math.inf
     within: Within = "whole"
     share: float = 0.5
-    policy: Policy = dataclasses.field(default_factory=Policy)
+    policies: Mapping[str, Policy] | tuple[tuple[str, Policy], ...] = (("fenced", Policy()),)
     seed: int = 0
     label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policies", tuple(dict(self.policies).items()))
 
     def resolve(self) -> ResolvedFault:
         """Return the migration and the fault, ready to run. Raises `InputError`."""
@@ -79,7 +84,10 @@ class ResolvedFault:
             "fault": {
                 "kind": task.kind, "lasts": task.lasts, "within": task.within, "share": task.share,
             },
-            "policy": dataclasses.asdict(task.policy),
+            "policies": {
+                name: canonical_json(dataclasses.asdict(policy))
+                for name, policy in dict(task.policies).items()
+            },
         }  # fmt: skip
 
     @property
@@ -88,33 +96,34 @@ class ResolvedFault:
         return key_of(self.describe())
 
     def run(self) -> dict[str, Scalar]:
-        """Return one row: what became of the guest.
+        """Return one row: what became of the guest, under each policy.
 
-        ``status`` is ``completed`` where that is known, however bad it is: what matters is
-        ``ending``. It is that of the migration where it comes to nothing even without a fault.
+        ``status`` is ``completed`` where that is known, however bad it is: what matters are the
+        columns ``ending_POLICY``. It is that of the migration where that comes to nothing even
+        without a fault.
         """
         calm = execute(self.migration)
         steps = steps_of(self.migration, calm)
         at = _instant(steps, calm.result.total_seconds, self.task.within, self.task.share)
         fault = Fault(kind=self.task.kind, at=at, lasts=self.task.lasts)
-        fate = inject(self.migration, fault, self.task.policy, calm)
-        return {
+        struck = strike(self.migration, fault, calm)
+        row: dict[str, Scalar] = {
             "status": calm.result.status,
             "error": calm.result.error,
-            "ending": fate.ending,
-            "runs_at": " and ".join(fate.runs_at) or "nowhere",
-            "phase": fate.phase,
-            "reason": fate.reason,
-            "missing_pages": fate.missing,
+            "phase": struck.phase,
+            "missing_pages": struck.missing,
             "at_seconds": at,
-            "total_seconds": fate.result.total_seconds,
-            "bytes_sent": fate.result.bytes_sent,
+            "total_seconds": struck.result.total_seconds,
+            "bytes_sent": struck.result.bytes_sent,
             "calm_seconds": calm.result.total_seconds,
-            "calm_paused_at": steps.paused,
             "calm_left_at": steps.left,
             "calm_starts_at": steps.starts,
             "calm_complete_at": steps.complete,
         }
+        for name, policy in dict(self.task.policies).items():
+            fate = struck.fate(policy)
+            row |= {f"ending_{name}": fate.ending, f"reason_{name}": fate.reason}
+        return row
 
 
 def _borders(steps: Steps) -> list[tuple[Phase, float]]:
