@@ -5,6 +5,7 @@ Figures are made for paper: 7.0 in wide, or 3.4 in for one column, with no text 
 
 from __future__ import annotations
 
+from migsim.plotting.choices import choice_panels
 from migsim.plotting.dots import dot_panels
 from migsim.plotting.heat import heat_panels
 from migsim.plotting.identity import OKABE_ITO, Look, look_of, ordered
@@ -20,6 +21,7 @@ __all__ = [
     "PAGE",
     "Look",
     "Panel",
+    "choice_panels",
     "dot_panels",
     "heat_panels",
     "line_panels",
