@@ -10,7 +10,7 @@ run the same programs and are at another place in them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migsim.experiment import Claim, Plan
 from migsim.fleet.work import EvacuationTask
@@ -109,11 +109,11 @@ def _planned(case: pd.DataFrame, column: str, number: int | None = None) -> pd.S
     seconds, wanted = _table(case, "total_seconds"), _table(case, column)
     candidates = [
         (count, order)
-        for count, order in seconds
+        for count, order in seconds.columns.to_list()
         if order in {"quiet", "smallest", "largest"} and number in {None, count}
     ]
     best = seconds[candidates].idxmin(axis=1)
-    return wanted.apply(lambda row: row[best[row.name]], axis=1)
+    return _taken(wanted, {seed: best[seed] for seed in wanted.index})
 
 
 def _learnt(case: pd.DataFrame, column: str) -> pd.Series:
@@ -123,13 +123,22 @@ def _learnt(case: pd.DataFrame, column: str) -> pd.Series:
     taken itself.
     """
     seconds, wanted = _table(case, "total_seconds"), _table(case, column)
-    candidates = [(n, order) for n, order in seconds if order in {BLIND, "smallest", "largest"}]
+    candidates = [
+        place for place in seconds.columns.to_list() if place[1] in {BLIND, "smallest", "largest"}
+    ]
 
     def best(seed: object) -> object:
         others = seconds if len(seconds) == 1 else seconds.drop(index=seed)
         return others[candidates].mean().idxmin()
 
-    return wanted.apply(lambda row: row[best(row.name)], axis=1)
+    return _taken(wanted, {seed: best(seed) for seed in wanted.index})
+
+
+def _taken(table: pd.DataFrame, places: dict[Any, Any]) -> pd.Series:
+    """Return one cell of each row of a table, by the row's name."""
+    import pandas as pd
+
+    return pd.Series({row: table.loc[row, place] for row, place in places.items()})
 
 
 def _saved(case: pd.DataFrame, column: str, chosen: pd.Series, number: int, order: str) -> Interval:
@@ -243,7 +252,7 @@ def _one_at_a_time(cases: dict[str, pd.DataFrame]) -> Claim:
     for name, case in cases.items():
         means = _table(case, "total_seconds").mean()
         spread[name] = 100 * (means[1].max() / means[1].min() - 1)
-        more[name] = min(means[n].min() for n in means.index.levels[0] if n > 1) / means[1].max()
+        more[name] = min(means[n].min() for n in case["number"].unique() if n > 1) / means[1].max()
     return Claim(
         "one at a time no order takes 4 % more time than another: what is won is won by not "
         "sending several at once, which takes longer in every order",
@@ -257,7 +266,7 @@ def _downtime(cases: dict[str, pd.DataFrame]) -> Claim:
     ratio = {}
     for name, case in cases.items():
         means = _table(case, "downtime_seconds").mean()
-        ratio[name] = float((means[max(means.index.levels[0])] / means[1]).min())
+        ratio[name] = float((means[max(case["number"].unique())] / means[1]).min())
     return Claim(
         "sending as many at once as the host admits makes the downtimes longer, in any order",
         min(ratio.values()) > 1.2,

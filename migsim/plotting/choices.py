@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migsim.plotting import style
 from migsim.plotting.identity import OKABE_ITO
@@ -58,7 +58,7 @@ def choice_panels(
     return figure
 
 
-def _look(place: int) -> dict[str, object]:
+def _look(place: int) -> dict[str, Any]:
     colour = OKABE_ITO[place % len(OKABE_ITO)]
     return {"marker": _MARKS[place % len(_MARKS)], "color": colour, "markersize": 4.0}
 
@@ -78,7 +78,7 @@ def _draw(
             axes.errorbar(
                 [place + offset], [found.mean],
                 yerr=[[found.mean - found.low], [found.high - found.mean]],
-                linestyle="none", capsize=1.5, elinewidth=0.8, **_look(k),  # type: ignore[arg-type]
+                linestyle="none", capsize=1.5, elinewidth=0.8, **_look(k),
             )  # fmt: skip
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     axes.set_xlim(-0.5, len(values) - 0.5)
