@@ -107,10 +107,11 @@ def _planned(case: pd.DataFrame, column: str, number: int | None = None) -> pd.S
     how many migrations there may be at a time; the plan chooses where it is None.
     """
     seconds, wanted = _table(case, "total_seconds"), _table(case, column)
+    places: list[Any] = seconds.columns.to_list()
     candidates = [
-        (count, order)
-        for count, order in seconds.columns.to_list()
-        if order in {"quiet", "smallest", "largest"} and number in {None, count}
+        place
+        for place in places
+        if place[1] in {"quiet", "smallest", "largest"} and number in {None, place[0]}
     ]
     best = seconds[candidates].idxmin(axis=1)
     return _taken(wanted, {seed: best[seed] for seed in wanted.index})

@@ -40,12 +40,12 @@ def choice_panels(
 
     choices, groups = (list(dict.fromkeys(results[key])) for key in (choice, across))
     figure = style.new_figure(width, min(1.35 * len(panels) + 0.9, style.TALLEST))
-    grid = figure.subplots(len(panels), len(groups), sharex="col", sharey="row", squeeze=False)
+    grid = figure.subplots(len(panels), len(groups), sharex="col", squeeze=False)
     for line, panel in zip(grid, panels, strict=True):
         for axes, group in zip(line, groups, strict=True):
             chosen = results[results[across] == group]
             _draw(axes, chosen, panel, choices, choice, x)
-        style.scale_axis([axes.yaxis for axes in line], log=panel.log)
+            style.scale_axis([axes.yaxis], log=panel.log)  # groups may be of other orders
         line[0].set_ylabel(style.fold(panel.title, 1.3))
     for axes, group in zip(grid[0], groups, strict=True):
         axes.set_title(str(group), pad=3)
