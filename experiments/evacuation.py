@@ -237,19 +237,22 @@ def _learnt_beats(cases: dict[str, pd.DataFrame]) -> Claim:
 
 
 def _same_number(cases: dict[str, pd.DataFrame]) -> Claim:
+    """Largest first is one of the plan's candidates, so that it is no slower is by construction."""
     good, told = True, []
     for name, case in cases.items():
         for number in sorted(case["number"].unique()):
             chosen = _planned(case, "total_seconds", number)
             largest = _saved(case, "total_seconds", chosen, number, "largest")
             random = _saved(case, "total_seconds", chosen, number, "random")
-            good = good and largest.low > 0 and random.mean > 0
+            slow = case["evacuation.rate"].iloc[0] == "1Gbit/s"
+            good = good and (abs(largest.mean) < 1 if slow else largest.low > 0)
             told.append(f"{name}, {number}: {_percent(largest)} and {_percent(random)}")
     return Claim(
-        "with the same number at a time the planned order is faster than largest first, and on "
-        "average than a random one",
+        "with the same number at a time the planned order is faster than largest first over "
+        "10 Gbit/s, and less than 1 % faster over 1 Gbit/s, where migrations outlast the phases of "
+        "the programs",
         good,
-        "; ".join(told),
+        "saved of largest first and of random: " + "; ".join(told),
     )
 
 
