@@ -35,8 +35,6 @@ class Disk:
             are not sent. A write allocates its block (a thin disk).
         read_rate, write_rate: bytes per second that the copy reads at the source's storage and
             writes at the destination's, at most.
-        snapshot_seconds: how long the guest stands still while a snapshot is taken. 0 leaves it
-            out; no figure is claimed.
         shared: both hosts reach the disk: nothing is copied, its locks are handed over.
         lock_seconds: what that adds to the downtime. The default is an assumption.
     """
@@ -49,7 +47,6 @@ class Disk:
     allocated: Fraction = 1.0
     read_rate: ByteRate = math.inf
     write_rate: ByteRate = math.inf
-    snapshot_seconds: Seconds = 0.0
     shared: bool = False
     lock_seconds: Seconds = 0.01
 

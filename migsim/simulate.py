@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from migsim._kernels.disk import COPIED, MIRRORED
+from migsim._kernels.disk_destination import FETCHED
 from migsim._types import Floats
 from migsim.errors import InputError
 from migsim.ledger import Ledger
@@ -65,6 +67,7 @@ def migrate(
     workload_args: Mapping[str, Any] | None = None,
     link_args: Mapping[str, Any] | None = None,
     vm_args: Mapping[str, Any] | None = None,
+    disk_args: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Simulate one migration and return its outcome; algorithm and workload may be functions.
 
@@ -83,6 +86,7 @@ def migrate(
         workload_args=workload_args or {},
         link_args=link_args or {},
         vm_args=vm_args or {},
+        disk_args=disk_args or {},
     )
     return execute(task.resolve())
 
@@ -102,6 +106,8 @@ def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None 
         task.content,
         watch,
         share,
+        task.disk,
+        task.make_disk_workload(),
     )
     status: Status = "completed"
     error = ""
@@ -122,9 +128,11 @@ def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None 
     if status == "gave_up" and ledger.place == "destination":
         status = "failed"
         error += f", and the guest at the destination lacks {len(ledger.missing)} pages"
+        if ledger.missing_blocks:
+            error += f" and {len(ledger.missing_blocks)} blocks"
     breaches = ledger.breaches(task.link)
     bad = ledger.exposed | ledger.differing
-    if bad or (status == "completed" and breaches):
+    if bad or ledger.exposed_blocks or (status == "completed" and breaches):
         status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
     result = _summarise(ledger, status, error, task.link)
     return Outcome(result, migration.timeline, ledger.latencies, bad | ledger.missing)
@@ -164,6 +172,7 @@ def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result
     latencies = ledger.latencies
     faulted = latencies.size > 0
     headers, requests = ledger.header_bytes(link), ledger.request_bytes()
+    blocks = ledger.sent_disk
     first, resent, demanded = (int(size) for size in ledger.sent_by_kind[:, 1])
     return Result(
         status=status,
@@ -188,11 +197,19 @@ def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result
         stalled_seconds=ledger.stalled,
         throttled_seconds=ledger.throttled,
         tracking_seconds=ledger.tracking,
+        mirror_seconds=ledger.mirror,
+        disk_stalled_seconds=ledger.disk_stalled,
         paused_seconds=ledger.paused,
         guest_seconds=ledger.guest,
         accesses=ledger.accesses,
         acts=ledger.acts,
         corrupt_pages=len(ledger.exposed | ledger.differing | ledger.missing),
+        disk_blocks_sent=int(blocks[COPIED, 0] + blocks[FETCHED, 0]),
+        mirrored_writes=int(blocks[MIRRORED, 0]),
+        disk_faults=ledger.disk_faults,
+        corrupt_blocks=len(ledger.exposed_blocks) + len(ledger.missing_blocks),
+        sent_disk=int(blocks[COPIED, 1] + blocks[FETCHED, 1]),
+        sent_mirrored=int(blocks[MIRRORED, 1]),
         sent_first_copy=first,
         sent_resent=resent,
         sent_faulted=demanded,

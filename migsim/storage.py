@@ -60,6 +60,8 @@ class Storage:
         sent: int64 (3, 2): number and content bytes of blocks copied or pushed, of mirrored
             writes, and of blocks fetched on demand.
         ios: I/Os made so far.
+        left: blocks that the last transfer has not sent, and
+        next_block: the one behind the last that it has.
     """
 
     def __init__(self, disk: Disk, workload: Workload) -> None:
@@ -74,6 +76,8 @@ class Storage:
         self.chained = False
         self.sent: Integers = np.zeros((3, 2), np.int64)
         self.ios = 0
+        self.left = Pages.none(size)
+        self.next_block = 0
         self._unit_shift = (disk.block // disk.io_bytes).bit_length() - 1
         self._states: Record = np.recarray(1, dtype=DISK_STATE)
         self._states.view(np.uint8)[:] = 0
@@ -103,16 +107,15 @@ class Storage:
         when = float(window.times[min(place, window.pages.size - 1)])
         return clock.anchor_real + (when - clock.anchor_guest) * clock.stretch + clock.lag
 
-    def run(
-        self, flow: Flow, clock: Clock, transfer: BlockTransfer, hold: float
-    ) -> tuple[Pages, float]:
+    def run(self, flow: Flow, clock: Clock, transfer: BlockTransfer | None, hold: float) -> float:
         """Run until the transfer has left and the guest's I/Os have been made up to ``hold``.
 
-        Returns the blocks that were not sent, and the time reached. Raises `ConnectionLost`; I/Os
-        have then been made up to when that is noticed, or to ``hold``.
+        Returns the time reached. Raises `ConnectionLost`; I/Os have then been made up to when that
+        is noticed, or to ``hold``.
         """
-        todo = transfer.blocks.copy()
-        state = self._prepare(flow, clock, transfer, hold)
+        sending = transfer or BlockTransfer(Pages.none(self.disk.blocks))
+        todo = sending.blocks.copy()
+        state = self._prepare(flow, clock, sending, hold)
         lost: ConnectionLost | None = None
         while True:
             status = run_disk(
@@ -141,9 +144,10 @@ class Storage:
                 break
         self._finish(flow, clock)
         todo.touched()
+        self.left, self.next_block = todo, int(state.cursor)
         if lost is not None:
             raise lost
-        return todo, max(float(state.left), hold)
+        return max(float(state.left), hold)
 
     def _prepare(self, flow: Flow, clock: Clock, transfer: BlockTransfer, hold: float) -> Record:
         disk, link, state = self.disk, flow.link, self._states[0]

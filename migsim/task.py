@@ -15,9 +15,16 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-from migsim.build import build_vm, build_workload
+from migsim.build import (
+    build_disk,
+    build_disk_workload,
+    build_vm,
+    build_workload,
+    digest_of_disk,
+)
 from migsim.codec_costs import digest_of_costs
 from migsim.content import ContentRule, parse_content
+from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.limits import Limits
 from migsim.machine import VirtualMachine
@@ -28,7 +35,7 @@ from migsim.workload import Workload
 
 __all__ = ["MODEL_VERSION", "ResolvedTask", "Task", "canonical_json", "key_of", "with_content"]
 
-MODEL_VERSION = 5
+MODEL_VERSION = 6
 """Raised whenever results change on purpose: rows of another version are never reused."""
 
 _SEED_LIMIT = 2**63
@@ -47,6 +54,8 @@ class Task:
         memory: bytes of guest memory; short for ``vm_args["memory"]``.
         seed: chooses the guest's random behaviour and which packets are lost.
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
+        disk_args: those of the disk (`migsim.disk.Disk`), one at least; without any, there is no
+            disk.
         limit_seconds, limit_acts: where a migration that does not end is given up.
         label: a name for tables and figures; no part of the key.
     """
@@ -60,12 +69,13 @@ class Task:
     workload_args: Arguments = ()
     link_args: Arguments = ()
     vm_args: Arguments = ()
+    disk_args: Arguments = ()
     limit_seconds: float = 86_400.0
     limit_acts: int = 100_000
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("algorithm_args", "workload_args", "link_args", "vm_args"):
+        for name in ("algorithm_args", "workload_args", "link_args", "vm_args", "disk_args"):
             pairs = dict(getattr(self, name))
             object.__setattr__(self, name, tuple(sorted(pairs.items())))
 
@@ -106,6 +116,7 @@ class Task:
             link_name=self.link,
             link_args=values[2],
             vm=vm,
+            disk=build_disk(dict(self.disk_args)) if self.disk_args else None,
             seed=int(seed),
             limits=self._limits(),
         )
@@ -137,6 +148,7 @@ class ResolvedTask:
     link_name: str
     link_args: dict[str, Scalar]
     vm: VirtualMachine
+    disk: Disk | None
     seed: int
     limits: Limits
     link: Link = field(init=False)
@@ -148,8 +160,15 @@ class ResolvedTask:
         """Return the guest's workload. Raises `InputError` where it does not fit the machine."""
         return build_workload(self.workload, self.workload_args, self.vm, self.seed)
 
+    def make_disk_workload(self) -> Workload | None:
+        """Return the guest's I/Os; None without a disk. Raises `InputError`."""
+        return None if self.disk is None else build_disk_workload(self.disk, self.seed)
+
     def describe(self) -> dict[str, Any]:
         """Return all that decides the result, as plain JSON values."""
+        disk: dict[str, Any] = {}
+        if self.disk is not None:
+            disk = {"disk": _flat(self.disk), "disk_digest": digest_of_disk(self.disk)}
         return {
             "model": MODEL_VERSION,
             "algorithm": self.algorithm.name,
@@ -167,6 +186,7 @@ class ResolvedTask:
             "seed": self.seed,
             "limit_seconds": self.limits.seconds,
             "limit_acts": self.limits.acts,
+            **disk,
         }
 
     @property
@@ -185,7 +205,7 @@ def key_of(described: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()
 
 
-def _flat(value: VirtualMachine | ContentRule) -> dict[str, Scalar]:
+def _flat(value: VirtualMachine | ContentRule | Disk) -> dict[str, Scalar]:
     """Return the fields of a flat dataclass; `dataclasses.asdict` would copy each."""
     return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
 

@@ -1,9 +1,10 @@
 """The guest's disk at the source: its I/Os and the departing blocks, merged in order of time.
 
-The guest runs until the block before has left; then the next one is read and takes its place on the
-wire, behind the writes that were mirrored meanwhile. So what is stale at the destination is exact to
-the single I/O, and neither copy nor mirrored writes can starve the other. Of a mirrored write's way
-to the destination and back, the guest loses one part in the I/Os that it has outstanding.
+The guest runs until the block before has left; then the next one is read and takes its place on
+the wire, behind the writes that were mirrored meanwhile. So what is stale at the destination is
+exact to the single I/O, and neither copy nor mirrored writes can starve the other. Of a mirrored
+write's way to the destination and back, the guest loses one part in the I/Os that it has
+outstanding.
 """
 
 from __future__ import annotations
