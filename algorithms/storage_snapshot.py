@@ -20,7 +20,6 @@ def storage_snapshot(
     It loses against a dirty-block log because a snapshot is read as of its beginning: what is
     written before the copy comes by goes twice; and the last child is merged in the downtime.
     """
-
     migration.send_blocks(migration.snapshot())
     for _ in range(max_snapshots):
         child = _copy_child(migration)

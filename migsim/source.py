@@ -180,14 +180,16 @@ class Source:
                 todo.touched()
                 due, mirror_at = mirror_at, math.inf
                 if todo and float(state.turn) < stop_at:  # otherwise they belong to the next act
+                    before = float(state.ready)
                     try:
                         self._mirror(flow, reached, due)
                     except ConnectionLost as error:
                         lost = error
                         stop_at, until = -math.inf, max(hold, error.at)
                         continue
-                    # The next page has waited since then; it goes before what is written later.
-                    mirror_at = self._mirror_at(todo, math.nextafter(state.turn, math.inf))
+                    # Pages have waited meanwhile; now they get as much time, one at least.
+                    turn = math.nextafter(state.turn, math.inf)
+                    mirror_at = self._mirror_at(todo, max(turn, turn + flow.ready - before))
                 continue
             if self.watch is None or reached < self.watch.next:
                 break

@@ -1,10 +1,10 @@
 """The guest's disk at the source: its I/Os and the departing blocks, merged in order of time.
 
 The guest runs until the block before has left; then the next one is read and takes its place on
-the wire, behind the writes that were mirrored meanwhile. So what is stale at the destination is
-exact to the single I/O, and neither copy nor mirrored writes can starve the other. Of a mirrored
-write's way to the destination and back, the guest loses one part in the I/Os that it has
-outstanding.
+the wire, behind the writes that were mirrored meanwhile, but for those that exceed its size: where
+both have more than the link carries, each gets half. So what is stale at the destination is exact
+to the single I/O. Of a mirrored write's way to the destination and back, the guest loses one part
+in the I/Os that it has outstanding.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ DISK_STATE = np.dtype(
         ("block_bytes", "i8"),
         ("queue_depth", "f8"),
         ("mirrors", "i8"),  # writes are mirrored
+        ("mirrored", "i8"),  # bytes of writes since the last block left
         ("chained", "i8"),  # blocks are read as of the last snapshot
         # what is to be done
         ("hold", "f8"),  # the guest runs at least until then
@@ -115,6 +116,7 @@ def _mirror(s: Record, at: float, curve: Record, sent: Integers) -> None:
         s.shift += at - s.ready
         s.ready = at
     put(s, s.unit_bytes + s.header_bytes, curve)
+    s.mirrored += s.unit_bytes
     sent[MIRRORED, 0] += 1
     sent[MIRRORED, 1] += s.unit_bytes
     wait = (s.ready + standing(s, curve) + s.round_trip - at) / s.queue_depth
@@ -149,6 +151,7 @@ def _send(s: Record, block: int, turn: float, blocks: Blocks, curve: Record) -> 
     s.device_free = turn + s.block_seconds
     put(s, s.block_bytes + s.header_bytes, curve)
     s.left = s.ready
+    s.mirrored = 0
 
 
 @jit
@@ -203,6 +206,8 @@ def run_disk(
             pending = blocks.unmirrored[written >> 6] & bit_of(written) != 0
             mirrored = s.mirrors != 0 and not pending
             if mirrored:
+                if may_send and s.mirrored >= s.block_bytes:
+                    break  # now it is the copy's turn
                 if at > s.ready and s.restarts:
                     s.idle_until = at
                     return NEED_BUSY_PERIOD
