@@ -13,6 +13,7 @@ import numpy as np
 from migsim._kernels.disk import COPIED, MIRRORED
 from migsim._kernels.disk_destination import FETCHED
 from migsim._types import Floats
+from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp, Lost
@@ -23,7 +24,7 @@ from migsim.pages import Pages
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
 from migsim.timeline import Timeline
-from migsim.units import KIB
+from migsim.units import KIB, MIB
 from migsim.watch import Sample, Watch
 from migsim.workload import Steady
 
@@ -159,9 +160,20 @@ def load_kernels(task: ResolvedTask) -> None:
     workload = task.make_workload()
     workload.accesses(0, np.empty(1, np.int64), np.empty(1, np.float64))
     silence = Steady(pages=0, rate=0.0, read_fraction=0.0, draw=lambda first, pages: None)
-    rehearsal = Migration(VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0))
+    rehearsal = Migration(
+        VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0),
+        disk=None if task.disk is None else Disk(size=MIB), disk_workload=silence,
+    )  # fmt: skip
     flow = Flow(Link(rate=1e6, rtt=1e-3, loss=0.5), 0.0)
     flow.begin(flow.transmit(0.0, 10**5) + 1.0)
+    if rehearsal.all_blocks:
+        rehearsal.mirror()
+        rehearsal.send_blocks(rehearsal.all_blocks)
+        rehearsal.send(rehearsal.everything)
+        rehearsal.pause()
+        rehearsal.resume(missing_blocks=rehearsal.all_blocks)
+        rehearsal.push_blocks()
+        return
     rehearsal.send(rehearsal.everything)
     rehearsal.pause()
     rehearsal.resume(missing=rehearsal.everything)

@@ -1,4 +1,4 @@
-"""Disks: what their blocks, I/Os, mirrored writes and fetches come to, and what must always hold."""
+"""Disks: what blocks, I/Os, mirrored writes and fetches come to, and what must always hold."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def numbers(pages: Pages) -> list[int]:
     return pages.indices().tolist()
 
 
-# ---- the source ----------------------------------------------------------------------------------
+# ---- the source --------------------------------------------------------------------------------
 
 
 def test_a_block_is_sent_as_it_is_when_its_turn_comes() -> None:
@@ -109,7 +109,7 @@ def test_a_snapshot_is_read_as_of_its_beginning() -> None:
     assert not migration._storage.stale
 
 
-# ---- mirroring ------------------------------------------------------------------------------------
+# ---- mirroring ---------------------------------------------------------------------------------
 
 
 def test_mirrored_writes_follow_the_block_that_is_leaving() -> None:
@@ -149,9 +149,7 @@ def test_mirrored_writes_go_between_pages_of_memory() -> None:
     st.floats(0.0, 20e-3),
     st.lists(st.floats(1.0, 500.0), min_size=1, max_size=30),
 )
-def test_idle_mirroring_costs_a_round_trip_each(
-    depth: int, rtt: float, times: list[float]
-) -> None:
+def test_idle_mirroring_costs_a_round_trip_each(depth: int, rtt: float, times: list[float]) -> None:
     """Nothing else on the wire: what the guest loses is writes x (rtt + own time) / depth."""
     link = Link(rate=1000 * BLOCK, rtt=rtt, overhead=0, congestion="none")
     ios = writes(*((1000 * k + 100 + time, 1) for k, time in enumerate(times)))
@@ -173,7 +171,7 @@ def test_a_guest_that_writes_faster_than_the_link_does_not_starve_the_copy() -> 
     assert result.total_seconds < 10
 
 
-# ---- the destination ------------------------------------------------------------------------------
+# ---- the destination ---------------------------------------------------------------------------
 
 
 def switched(ios: Ios, link: Link, **changes: Any) -> Migration:
@@ -231,7 +229,7 @@ def test_a_connection_that_dies_loses_a_guest_whose_blocks_are_missing() -> None
     assert spent == pytest.approx(result.total_seconds)
 
 
-# ---- shared disks, none, and what is found out ------------------------------------------------------
+# ---- shared disks, none, and what is found out -------------------------------------------------
 
 
 def test_a_shared_disk_is_handed_over() -> None:
@@ -302,7 +300,7 @@ def test_bad_disks_are_told_in_a_sentence(given: dict[str, Any], problem: str) -
     assert "\n" not in str(caught.value)
 
 
-# ---- keys and rows ----------------------------------------------------------------------------------
+# ---- keys and rows -----------------------------------------------------------------------------
 
 
 def test_a_disk_is_part_of_the_key_only_where_there_is_one(tmp_path: Path) -> None:
