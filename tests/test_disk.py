@@ -51,7 +51,7 @@ def writes(*ios: tuple[float, int]) -> Ios:
 
 
 def numbers(pages: Pages) -> list[int]:
-    return pages.indices().tolist()
+    return [int(block) for block in pages.indices()]
 
 
 # ---- the source --------------------------------------------------------------------------------
