@@ -230,8 +230,8 @@ class Balance:
         most_moves: migrations at most; None for any number.
         horizon: seconds for which the new placement is expected to hold: what a migration costs
             its guest has to be gained within them.
-        gap: how far from the optimum the placement may be, relative.
-        most_seconds: of the search; the best placement found by then is taken.
+        gap: how far from the optimum the placement may be, relative; the search goes on until that
+            is proven, or it has tried all that it can.
     """
 
     at: Seconds = 0.0
@@ -239,7 +239,6 @@ class Balance:
     most_moves: Count | None = None
     horizon: Seconds = 3600.0
     gap: Fraction = 0.02
-    most_seconds: Seconds = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
