@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from migsim import InputError, Task
 from migsim.fleet.fate import Ending, Fate, inject
-from migsim.fleet.handover import Fault, Phase, Policy, Steps, after, steps_of
+from migsim.fleet.faults import Fault, Policy
+from migsim.fleet.handover import Phase, Steps, after, steps_of
 from migsim.registry import names
 from migsim.simulate import execute
 from migsim.task import ResolvedTask

@@ -12,15 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from migsim.errors import last_line
-from migsim.fleet.handover import (
-    Fault,
-    Phase,
-    Place,
-    Policy,
-    Where,
-    after,
-    steps_of,
-)
+from migsim.fleet.faults import Fault, Policy
+from migsim.fleet.handover import Phase, Place, Where, after, steps_of
 from migsim.network.schedule import join_outages, parse_outages
 from migsim.result import Result
 from migsim.simulate import execute
