@@ -38,7 +38,7 @@ class Fault:
             )
         for name in ("at", "lasts", "up"):
             value = getattr(self, name)
-            if not 0 <= value or (name != "lasts" and math.isinf(value)):
+            if not value >= 0 or (name != "lasts" and math.isinf(value)):
                 raise InputError(f"fault: {name} is {value}, expected 0 s or more")
         if self.times < 1:
             raise InputError(f"fault: times is {self.times}, expected at least 1")
