@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from migsim.errors import last_line
-from migsim.fleet.handover import (
-    Fault,
-    Phase,
-    Place,
-    Policy,
-    Steps,
-    Where,
-    after,
-    steps_of,
-)
+from migsim.fleet.faults import Fault, Policy
+from migsim.fleet.handover import Phase, Place, Steps, Where, after, steps_of
 from migsim.network.schedule import join_outages, parse_outages
 from migsim.result import Result
 from migsim.simulate import Outcome, execute

@@ -13,8 +13,9 @@ from typing import Protocol
 from migsim.fleet.chain import Detail, Entry, Kind
 from migsim.fleet.conductor import Conductor, Processor
 from migsim.fleet.fate import ending_of, judge
+from migsim.fleet.faults import Fault, Policy
 from migsim.fleet.forecast import Forecast
-from migsim.fleet.handover import Fault, Policy, Where
+from migsim.fleet.handover import Where
 from migsim.fleet.model import Failure, Fleet
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Attempt, Request
