@@ -14,15 +14,26 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from migsim.errors import InputError, did_you_mean
-from migsim.units import Dimension, Quantity, format_rate, format_seconds, format_size, parse
+from migsim.units import (
+    EXPECTED,
+    Dimension,
+    Quantity,
+    format_rate,
+    format_seconds,
+    format_size,
+    parse,
+)
 
 __all__ = [
+    "REQUIRED",
     "Context",
     "NamesFiles",
     "Parameter",
     "Scalar",
+    "convert",
     "convert_all",
     "convert_text",
+    "describe_parameter",
     "read_parameters",
     "shown_default",
     "split_call",
@@ -33,6 +44,7 @@ Scalar: TypeAlias = bool | int | float | str | None
 """What a parameter's value can be; everything is printable as JSON."""
 
 REQUIRED = inspect.Parameter.empty
+"""The default of a parameter that has none."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,18 @@ class Parameter:
         """Whether there is no default."""
         return self.default is REQUIRED
 
+    @property
+    def expected(self) -> str:
+        """What to write for it, as a half-sentence."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.type in {bool, str}:
+            return "true or false" if self.type is bool else "a text"
+        return EXPECTED[self.dimension]
 
-def _describe(name: str, hint: Any, default: Any) -> Parameter:
+
+def describe_parameter(name: str, hint: Any, default: Any) -> Parameter:
+    """Return the parameter of a name, an annotation and a default."""
     dimension: Dimension = "number"
     optional = False
     choices: tuple[str, ...] = ()
@@ -123,7 +145,7 @@ def read_parameters(function: Callable[..., Any], *, skip: int) -> tuple[Paramet
     if len(positional) < skip:
         raise InputError(f"{name}{signature}: expected {skip} positional parameters before others")
     hints = _hints(function)
-    return tuple(_describe(p.name, hints.get(p.name), p.default) for p in listed[skip:])
+    return tuple(describe_parameter(p.name, hints.get(p.name), p.default) for p in listed[skip:])
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -174,7 +196,8 @@ def _as_number(parameter: Parameter, value: float, shown: object) -> int | float
     return int(value)
 
 
-def _convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
+def convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
+    """Return what ``value``, a text, a number or a flag, means. Raises `InputError`."""
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str):
@@ -191,7 +214,7 @@ def _convert(parameter: Parameter, value: Any, context: Context) -> Scalar:
             return _as_number(parameter, value, value)
         if parameter.type is str and not parameter.choices:
             return str(value)
-    raise InputError(f"got {value!r}, expected {parameter.type.__name__}")
+    raise InputError(f"got {value!r}, expected {parameter.expected}")
 
 
 def convert_all(
@@ -213,7 +236,7 @@ def convert_all(
     for name, parameter in sorted(known.items()):
         if name in given:
             try:
-                values[name] = _convert(parameter, given[name], context)
+                values[name] = convert(parameter, given[name], context)
             except InputError as error:
                 raise InputError(f"{where}: {name}: {error}") from None
         elif parameter.required:
@@ -280,6 +303,8 @@ def shown_default(parameter: Parameter) -> str:
         if parameter.dimension in {"size", "memory share"}:
             whole = f"{value}B" if value % 1024 else format_size(value)
             return f"{parameter.name}={whole.replace(' ', '')}"
+        if math.isinf(value):
+            return f"{parameter.name}=inf"
         printers = {"time": format_seconds, "byte rate": format_rate}
         if parameter.dimension in printers:
             return f"{parameter.name}={printers[parameter.dimension](value).replace(' ', '')}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from migsim.clients import client_parameters
 from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
@@ -57,6 +58,8 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
         | _arguments(row, "content", common),
         link_args=_arguments(row, "link", link.parameters),
         vm_args=_arguments(row, "vm", read_parameters(VirtualMachine, skip=0)),
+        client_args=_client_arguments(row),
+        age=0.0 if _missing(row.get("age")) else float(row["age"]),
         disk_args={}
         if _missing(row.get("disk.size"))
         else _arguments(row, "disk", read_parameters(Disk, skip=0)),
@@ -70,6 +73,12 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
         verb = "have" if len(changed) > 1 else "has"
         raise InputError(f"{name}: cannot be simulated again, {reason} {verb} changed since")
     return task
+
+
+def _client_arguments(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the clients' parameters: a row of usual clients has none, or gaps beside others."""
+    reach = row.get("clients.reach")
+    return {} if _missing(reach) else _arguments(row, "clients", client_parameters(str(reach)))
 
 
 def _missing(value: Any) -> bool:

@@ -23,6 +23,10 @@ class Result:
         error: why the status is not ``completed``; with the traceback for ``failed``.
         total_seconds: from the start to the arrival of the last page at a running guest.
         downtime_seconds: from the pause to the first instruction at the destination.
+        client_outage_seconds: the longest that a client waited for an answer, or for its TCP to
+            give up, because of the pause and until the network had found the guest again
+            (`migsim.clients`); post-copy's stalls are not in it.
+        connections_lost: how many of the clients' connections were given up.
         bytes_sent: everything on the wire in both directions, headers included; acknowledgements
             without data are not counted.
         payload_bytes: contents of pages, disk, bitmap and device state: bytes_sent without headers
@@ -64,6 +68,8 @@ class Result:
     error: str
     total_seconds: float
     downtime_seconds: float
+    client_outage_seconds: float
+    connections_lost: int
     bytes_sent: int
     payload_bytes: int
     pages_sent: int

@@ -13,6 +13,7 @@ import numpy as np
 from migsim._kernels.disk import COPIED, MIRRORED
 from migsim._kernels.disk_destination import FETCHED
 from migsim._types import Floats
+from migsim.clients import Whereabouts
 from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.ledger import Ledger
@@ -68,6 +69,7 @@ def migrate(
     workload_args: Mapping[str, Any] | None = None,
     link_args: Mapping[str, Any] | None = None,
     vm_args: Mapping[str, Any] | None = None,
+    client_args: Mapping[str, Any] | None = None,
     disk_args: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Simulate one migration and return its outcome; algorithm and workload may be functions.
@@ -87,6 +89,7 @@ def migrate(
         workload_args=workload_args or {},
         link_args=link_args or {},
         vm_args=vm_args or {},
+        client_args=client_args or {},
         disk_args=disk_args or {},
     )
     return execute(task.resolve())
@@ -135,7 +138,7 @@ def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None 
     bad = ledger.exposed | ledger.differing
     if bad or ledger.exposed_blocks or (status == "completed" and breaches):
         status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
-    result = _summarise(ledger, status, error, task.link)
+    result = _summarise(ledger, status, error, task)
     return Outcome(result, migration.timeline, ledger.latencies, bad | ledger.missing)
 
 
@@ -180,10 +183,18 @@ def load_kernels(task: ResolvedTask) -> None:
     rehearsal.push()
 
 
-def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result:
+def _whereabouts(ledger: Ledger, status: Status) -> Whereabouts:
+    """Return where the guest goes on: given up in the pause, it goes back to the source."""
+    if status == "lost" or (ledger.place == "paused" and status != "gave_up"):
+        return "nowhere"
+    return "destination" if ledger.place == "destination" else "source"
+
+
+def _summarise(ledger: Ledger, status: Status, error: str, task: ResolvedTask) -> Result:
     latencies = ledger.latencies
     faulted = latencies.size > 0
-    headers, requests = ledger.header_bytes(link), ledger.request_bytes()
+    headers, requests = ledger.header_bytes(task.link), ledger.request_bytes()
+    outage, lost = task.clients.seen(ledger.downtime, _whereabouts(ledger, status), task.seed)
     blocks = ledger.sent_disk
     first, resent, demanded = (int(size) for size in ledger.sent_by_kind[:, 1])
     return Result(
@@ -191,6 +202,8 @@ def _summarise(ledger: Ledger, status: Status, error: str, link: Link) -> Result
         error=error,
         total_seconds=ledger.seconds,
         downtime_seconds=ledger.downtime,
+        client_outage_seconds=outage,
+        connections_lost=lost,
         bytes_sent=ledger.payload_bytes + headers + requests,
         payload_bytes=ledger.payload_bytes,
         pages_sent=ledger.pages_sent,

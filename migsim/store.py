@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from migsim.errors import InputError
+from migsim.files import locked
 from migsim.result import Result
 from migsim.task import canonical_json
 
@@ -101,7 +102,7 @@ class Store:
         self.path = folder / "rows.jsonl"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = _locked(self.path)
+            self._file = locked(self.path)
         except BlockingIOError:
             raise InputError(f"{self.path}: another migsim is writing to it") from None
         except OSError as error:
@@ -177,25 +178,6 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _locked(path: Path) -> BinaryIO:
-    """Return the file of that name, open for appending and locked. Raises OSError.
-
-    Another process may put a new file in its place between opening and locking; then what is
-    locked has no name any more, and what is written there would be lost.
-    """
-    while True:
-        file = path.open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
 
 
 def _replaced(path: Path, content: bytes, old: BinaryIO) -> BinaryIO:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
+from migsim.aged import aged
 from migsim.build import (
     build_disk,
     build_disk_workload,
@@ -22,6 +23,7 @@ from migsim.build import (
     build_workload,
     digest_of_disk,
 )
+from migsim.clients import Clients, build_clients
 from migsim.codec_costs import digest_of_costs
 from migsim.content import ContentRule, parse_content
 from migsim.disk import Disk
@@ -54,6 +56,8 @@ class Task:
         memory: bytes of guest memory; short for ``vm_args["memory"]``.
         seed: chooses the guest's random behaviour and which packets are lost.
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
+        client_args: the guest's clients, and the network between them (`migsim.clients`).
+        age: seconds for which the guest has been running when the migration begins.
         disk_args: those of the disk (`migsim.disk.Disk`), one at least; without any, there is no
             disk.
         limit_seconds, limit_acts: where a migration that does not end is given up.
@@ -69,13 +73,17 @@ class Task:
     workload_args: Arguments = ()
     link_args: Arguments = ()
     vm_args: Arguments = ()
+    client_args: Arguments = ()
+    age: float = 0.0
     disk_args: Arguments = ()
     limit_seconds: float = 86_400.0
     limit_acts: int = 100_000
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("algorithm_args", "workload_args", "link_args", "vm_args", "disk_args"):
+        for name in (
+            "algorithm_args", "workload_args", "link_args", "vm_args", "client_args", "disk_args",
+        ):  # fmt: skip
             pairs = dict(getattr(self, name))
             object.__setattr__(self, name, tuple(sorted(pairs.items())))
 
@@ -116,10 +124,18 @@ class Task:
             link_name=self.link,
             link_args=values[2],
             vm=vm,
+            clients=build_clients(dict(self.client_args)),
             disk=build_disk(dict(self.disk_args)) if self.disk_args else None,
             seed=int(seed),
+            age=self._age(),
             limits=self._limits(),
         )
+
+    def _age(self) -> float:
+        age: Any = self.age
+        if not isinstance(age, Real) or not 0 <= float(age) < math.inf:
+            raise InputError(f"age is {age!r}, expected 0 seconds or more")
+        return float(age)
 
     def _limits(self) -> Limits:
         seconds: Any = self.limit_seconds
@@ -148,8 +164,10 @@ class ResolvedTask:
     link_name: str
     link_args: dict[str, Scalar]
     vm: VirtualMachine
+    clients: Clients
     disk: Disk | None
     seed: int
+    age: float
     limits: Limits
     link: Link = field(init=False)
 
@@ -158,14 +176,20 @@ class ResolvedTask:
 
     def make_workload(self) -> Workload:
         """Return the guest's workload. Raises `InputError` where it does not fit the machine."""
-        return build_workload(self.workload, self.workload_args, self.vm, self.seed)
+        workload = build_workload(self.workload, self.workload_args, self.vm, self.seed)
+        return aged(workload, self.age)
 
     def make_disk_workload(self) -> Workload | None:
         """Return the guest's I/Os; None without a disk. Raises `InputError`."""
-        return None if self.disk is None else build_disk_workload(self.disk, self.seed)
+        if self.disk is None:
+            return None
+        return aged(build_disk_workload(self.disk, self.seed), self.age)
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides the result, as plain JSON values."""
+        """Return all that decides the result, as plain JSON values.
+
+        Usual clients, no disk, and no age go unsaid.
+        """
         disk: dict[str, Any] = {}
         if self.disk is not None:
             disk = {"disk": _flat(self.disk), "disk_digest": digest_of_disk(self.disk)}
@@ -182,8 +206,10 @@ class ResolvedTask:
             "link_args": self.link_args,
             "link_digest": digest_of(find("link", self.link_name), self.link_args),
             "vm": _flat(self.vm),
+            **({} if self.clients == Clients() else {"clients": self.clients.as_dict()}),
             "codec_costs_digest": digest_of_costs(self.vm.codec_costs),
             "seed": self.seed,
+            **({"age": self.age} if self.age else {}),
             "limit_seconds": self.limits.seconds,
             "limit_acts": self.limits.acts,
             **disk,

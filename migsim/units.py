@@ -14,11 +14,13 @@ from typing import Annotated, Literal, NamedTuple
 from migsim.errors import InputError
 
 __all__ = [
+    "EXPECTED",
     "GIB",
     "KIB",
     "MIB",
     "ByteRate",
     "Bytes",
+    "Cores",
     "Count",
     "Dimension",
     "Fraction",
@@ -37,7 +39,15 @@ MIB = 1024**2
 GIB = 1024**3
 
 Dimension = Literal[
-    "size", "time", "byte rate", "page rate", "fraction", "count", "number", "memory share"
+    "size",
+    "time",
+    "byte rate",
+    "page rate",
+    "fraction",
+    "count",
+    "cores",
+    "number",
+    "memory share",
 ]
 
 
@@ -57,21 +67,25 @@ PageRate = Annotated[float, Quantity("page rate")]
 """Pages per second; as text ``20000``, ``20k``, or a byte rate: that many pages' worth."""
 Count = Annotated[int, Quantity("count")]
 """A whole number from 0 on."""
+Cores = Annotated[float, Quantity("cores")]
+"""Processors, also parts of one, from 0 on."""
 Fraction = Annotated[float, Quantity("fraction")]
 """A number from 0 to 1; as text ``0.2`` or ``20%``."""
 MemoryShare = Annotated[int, Quantity("memory share")]
 """A size in bytes that may be given as a share of the guest's memory; as text ``25%``, ``1GiB``."""
 
-_EXPECTED: dict[Dimension, str] = {
+EXPECTED: dict[Dimension, str] = {
     "size": "a size such as '4GiB' or '512MB'",
     "time": "a time such as '300ms' or '2s'",
     "byte rate": "a rate such as '1Gbit/s' or '125MB/s'",
     "page rate": "pages per second such as '20000', or a byte rate such as '50MB/s'",
     "count": "a whole number from 0 on",
+    "cores": "a number of cores such as '16' or '0.5'",
     "fraction": "a fraction from 0 to 1 such as '0.2' or '20%'",
     "number": "a number",
     "memory share": "a size such as '1GiB', or a share of the memory such as '25%'",
 }
+"""What to write for each dimension."""
 
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -109,6 +123,7 @@ _ACCEPTS: dict[Dimension, tuple[str, ...]] = {
     "byte rate": ("B/s", ""),
     "page rate": ("", "B/s"),
     "count": ("",),
+    "cores": ("",),
     "fraction": ("", "%"),
     "number": ("", "%", "s", "B", "B/s"),
     "memory share": ("B", "", "%"),
@@ -129,7 +144,7 @@ def parse(
     >>> parse("50MB/s", "page rate", page_size=4096)
     12207.03125
     """
-    wanted = _EXPECTED[dimension]
+    wanted = EXPECTED[dimension]
     match = _NUMBER.fullmatch(text)
     if text.strip().lower() in {"inf", "unlimited", "infinity"}:
         if dimension in {"time", "byte rate", "number"}:

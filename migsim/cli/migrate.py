@@ -55,6 +55,8 @@ def task_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable[.
         click.option("-w", "workload_args", help="Parameter of the workload.", **key_value),
         click.option("-l", "link_args", help="Parameter of the link.", **key_value),
         click.option("-v", "vm_args", help="Parameter of the virtual machine.", **key_value),
+        click.option("-c", "client_args",
+                     help="Parameter of the guest's clients and their network.", **key_value),
         click.option("-d", "disk_args", help="Parameter of its disk; without any it has none.",
                      **key_value),
     ]  # fmt: skip
@@ -73,6 +75,7 @@ def task_of(
     workload_args: tuple[str, ...],
     link_args: tuple[str, ...],
     vm_args: tuple[str, ...],
+    client_args: tuple[str, ...] = (),
     disk_args: tuple[str, ...] = (),
     **plain: Any,
 ) -> ResolvedTask:
@@ -84,6 +87,7 @@ def task_of(
         workload_args=pairs("-w", workload_args),
         link_args=pairs("-l", link_args),
         vm_args=pairs("-v", vm_args),
+        client_args=pairs("-c", client_args),
         disk_args=pairs("-d", disk_args),
         **plain,
     ).resolve()
@@ -191,6 +195,11 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     facts = [
         ("total time", format_seconds(result.total_seconds)),
         ("downtime", format_seconds(result.downtime_seconds)),
+        (
+            "clients",
+            f"waited {format_seconds(result.client_outage_seconds)} at most; "
+            f"connections lost: {result.connections_lost}",
+        ),
         ("on the wire", f"{format_size(result.bytes_sent)} ({_kinds(result.sent_by_kind)})"),
         ("pages sent", f"{result.pages_sent:,} ({result.zero_pages:,} as zero pages)"),
     ]

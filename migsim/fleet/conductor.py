@@ -78,6 +78,7 @@ class _Rider:
         self.asked = self.since = starts_at
         self.plans = Plans()
         self.grant_now = Grant(1.0, 1.0, -math.inf)
+        self._known_until = -math.inf
         self._conductor = conductor
         self._greenlet: Any = None
 
@@ -99,10 +100,16 @@ class _Rider:
     def grant(self, now: float, busy_since: float, plans: Plans) -> Grant:
         """Return what the connection has from ``now`` on, once all others are as far."""
         if now >= self.grant_now.until:
-            self.asked = max(self.starts_at + now, self.starts_at + self.grant_now.until)
+            # Rounding must not put it back into a tick that it is through with.
+            self.asked = max(self.starts_at + now, self._known_until)
             self.since, self.plans = self.starts_at + busy_since, plans
             self._conductor.wait()
         return self.grant_now
+
+    def take(self, part: float, cpu: float, until: float) -> None:
+        """Have so much of the path and of the processor until then."""
+        self._known_until = until
+        self.grant_now = Grant(part, cpu, until - self.starts_at)
 
     def rests_at(self, rate: float) -> float:
         """Return the first time at which it may rest if it sends at ``rate``."""
@@ -220,7 +227,7 @@ class Conductor:
         until = max(end, self._start_of_tick(until))
         for rider, rate in zip(asking, rates, strict=False):  # those that ask come first in `busy`
             part, cpu = min(1.0, rate / rider.crossing.rate), self._cpu_part(rider, busy)
-            rider.grant_now = Grant(part, cpu, until - rider.starts_at)
+            rider.take(part, cpu, until)
 
     def _cpu_part(self, rider: _Rider, busy: list[_Rider]) -> float:
         """Return the part of their time that the encoders of a migration get on their host."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from migsim.units import ByteRate, Bytes, Seconds
+from migsim.units import ByteRate, Bytes, Cores, Count, Fraction, Seconds
 
 __all__ = [
     "Balance",
@@ -19,6 +19,7 @@ __all__ = [
     "Failure",
     "Fleet",
     "Host",
+    "Job",
     "Migrating",
     "Move",
     "Network",
@@ -44,7 +45,7 @@ class Network:
     name: str
     rate: ByteRate
     rtt: Seconds = 200e-6
-    most_migrations: int | None = None
+    most_migrations: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ class Trunk:
     second: str
     rate: ByteRate
     rtt: Seconds = 0.0
-    loss: float = 0.0
-    most_migrations: int | None = None
+    loss: Fraction = 0.0
+    most_migrations: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +87,10 @@ class Host:
 
     name: str
     network: str
-    cores: float
+    cores: Cores
     memory: Bytes
     rate: ByteRate | None = None
-    most_migrations: int = 4
+    most_migrations: Count = 4
     storage: tuple[str, ...] = ()
 
 
@@ -105,25 +106,29 @@ class Vm:
         cpu: cores that it uses on average.
         workload, workload_args: as in `migsim.Task`.
         vm_args: further attributes of `migsim.VirtualMachine`.
+        client_args: who talks to it, as in `migsim.Task`; by default a client on its segment, or
+            at its old site where it moves to another network.
         disk_args: its disk, as in `migsim.Task`; empty for none.
         datastore: where its disk lies, if hosts share it.
-        algorithm, algorithm_args: how it migrates, where that is not the fleet's way.
+        algorithm, algorithm_args: how it migrates, where that is not the fleet's way
+            (`Fleet.way`).
         seed: of its behaviour.
     """
 
     name: str
     host: str
     memory: Bytes
-    vcpus: int = 1
-    cpu: float = 1.0
+    vcpus: Count = 1
+    cpu: Cores = 1.0
     workload: str = "idle"
     workload_args: Arguments = field(default_factory=dict)
     vm_args: Arguments = field(default_factory=dict)
+    client_args: Arguments = field(default_factory=dict)
     disk_args: Arguments = field(default_factory=dict)
     datastore: str | None = None
     algorithm: str | None = None
     algorithm_args: Arguments = field(default_factory=dict)
-    seed: int = 0
+    seed: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +166,7 @@ class Failure:
     kind: Literal["crash", "down", "slow"]
     target: str
     lasts: Seconds = math.inf
-    left: float = 0.5
+    left: Fraction = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +179,8 @@ class Migrating:
         limit_seconds: after which a migration is given up.
         retries: how often it is tried again after that, or after a failure that the guest survives.
         backoff: seconds before the first retry; doubled each time.
+        confirm, patience, postcopy: what hosts do that do not hear from each other at the
+            switch-over (`migsim.fleet.handover.Policy`).
         share_interval: seconds for which links are shared in the same way, at least: a flow that
             comes or goes changes the shares of others at the next multiple.
     """
@@ -182,8 +189,11 @@ class Migrating:
     algorithm_args: Arguments = field(default_factory=dict)
     link_args: Arguments = field(default_factory=dict)
     limit_seconds: Seconds = 86_400.0
-    retries: int = 0
+    retries: Count = 0
     backoff: Seconds = 10.0
+    confirm: Literal["wait", "resume", "fenced"] = "fenced"
+    patience: Seconds = 30.0
+    postcopy: Literal["recover", "lose"] = "recover"
     share_interval: Seconds = 0.01
 
 
@@ -205,7 +215,7 @@ class Evacuate:
     at: Seconds = 0.0
     to: tuple[str, ...] = ()
     order: Literal["best", "listed", "smallest", "largest", "random"] = "best"
-    concurrency: int | None = None
+    concurrency: Count | None = None
     minimise: Literal["time", "downtime", "traffic"] = "time"
     deadline: Seconds = math.inf
 
@@ -220,16 +230,15 @@ class Balance:
         most_moves: migrations at most; None for any number.
         horizon: seconds for which the new placement is expected to hold: what a migration costs
             its guest has to be gained within them.
-        gap: how far from the optimum the placement may be, relative.
-        most_seconds: of the search; the best placement found by then is taken.
+        gap: how far from the optimum the placement may be, relative; the search goes on until that
+            is proven, or it has tried all that it can.
     """
 
     at: Seconds = 0.0
     hosts: tuple[str, ...] = ()
-    most_moves: int | None = None
+    most_moves: Count | None = None
     horizon: Seconds = 3600.0
-    gap: float = 0.02
-    most_seconds: Seconds = 30.0
+    gap: Fraction = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +261,10 @@ class Move:
     most_seconds: Seconds = math.inf
 
 
+Job: TypeAlias = Evacuate | Balance | Move
+"""What is to be done."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
     """All of a scenario.
@@ -272,6 +285,15 @@ class Fleet:
     trunks: Mapping[str, Trunk] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     failures: tuple[Failure, ...] = ()
-    jobs: tuple[Evacuate | Balance | Move, ...] = ()
+    jobs: tuple[Job, ...] = ()
     migrating: Migrating = field(default_factory=Migrating)
-    seed: int = 0
+    seed: Count = 0
+
+    def way(self, vm: Vm) -> tuple[str, Arguments]:
+        """Return the algorithm that a machine migrates by, and its parameters.
+
+        A machine's parameters go on top of the fleet's, unless its algorithm is one of its own.
+        """
+        if vm.algorithm is not None:
+            return vm.algorithm, vm.algorithm_args
+        return self.migrating.algorithm, {**self.migrating.algorithm_args, **vm.algorithm_args}

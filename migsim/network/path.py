@@ -7,7 +7,7 @@ import math
 
 from migsim.errors import InputError
 from migsim.network.link import LEAST_QUEUE, Link
-from migsim.network.schedule import parse_outages
+from migsim.network.schedule import join_outages, parse_outages
 
 __all__ = ["compose"]
 
@@ -47,7 +47,7 @@ def compose(*links: Link) -> Link:
         trace=narrowest.trace,
         background=narrowest.background,
         background_flows=narrowest.background_flows,
-        outages=_any_outage(links),
+        outages=join_outages(span for link in links for span in parse_outages(link.outages)),
         mtu=min(link.mtu for link in links),
         encapsulation=",".join(dict.fromkeys(filter(None, tunnels))) or None,
     )
@@ -58,17 +58,3 @@ def _router_queue(link: Link) -> float:
     if link.queue_is_local:
         return LEAST_QUEUE
     return link.queue_bytes
-
-
-def _any_outage(links: tuple[Link, ...]) -> str | None:
-    """Return when at least one of ``links`` is down."""
-    merged: list[tuple[float, float]] = []
-    for begins, ends in sorted(span for link in links for span in parse_outages(link.outages)):
-        if merged and begins <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], ends))
-        else:
-            merged.append((begins, ends))
-    lengths = ["inf" if math.isinf(ends) else f"{ends - begins!r}s" for begins, ends in merged]
-    return (
-        ",".join(f"{b!r}s+{length}" for (b, _), length in zip(merged, lengths, strict=True)) or None
-    )

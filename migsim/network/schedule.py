@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +16,21 @@ from migsim._types import Floats
 from migsim.errors import InputError, did_you_mean
 from migsim.units import Dimension, format_rate, parse
 
-__all__ = ["Schedule", "make_schedule", "parse_outages", "read_trace", "trace_files"]
+__all__ = [
+    "Schedule",
+    "join_outages",
+    "make_schedule",
+    "parse_outages",
+    "read_trace",
+    "trace_files",
+]
 
 _CALL = re.compile(r"\s*([a-z]+)\s*\((.*)\)\s*")
 _DAILY_SAMPLES = 96
 _PERIODS = 32
 _CELLULAR_DRAWS = 7200
 _LEAST_STEP = 1e-3
+_ROUNDING = 1e-12  # relative; outages so close to one another are one
 _FUNCTIONS: dict[str, dict[str, tuple[Dimension, float]]] = {
     "step": {"at": ("time", math.nan), "to": ("byte rate", math.nan)},
     "diurnal": {"low": ("fraction", 0.3), "period": ("time", 86_400.0), "peak": ("time", 0.0)},
@@ -160,6 +168,23 @@ def parse_outages(text: str | None) -> list[tuple[float, float]]:
         if ends > begins:
             found.append((begins, ends))
     return found
+
+
+def join_outages(spans: Iterable[tuple[float, float]]) -> str | None:
+    """Return the text of a link that is down in each of ``spans``, which may overlap.
+
+    >>> join_outages([(2.0, 4.0), (9.0, math.inf), (1.0, 3.0)])
+    '1.0s+3.0s,9.0s+inf'
+    """
+    merged: list[tuple[float, float]] = []
+    for begins, ends in sorted(spans):
+        if merged and begins <= merged[-1][1] * (1.0 + _ROUNDING):
+            merged[-1] = (merged[-1][0], max(merged[-1][1], ends))
+        else:
+            merged.append((begins, ends))
+    lengths = ["inf" if math.isinf(ends) else f"{ends - begins!r}s" for begins, ends in merged]
+    texts = [f"{begins!r}s+{length}" for (begins, _), length in zip(merged, lengths, strict=True)]
+    return ",".join(texts) or None
 
 
 def make_schedule(
