@@ -309,6 +309,17 @@ def test_fetched_blocks_pay_for_cold_reads_with_round_trips() -> None:
     assert before.disk_faults == 0
 
 
+def test_a_recorded_disk() -> None:
+    """SQLite writes its log from the start again and again, so that few blocks are dirty."""
+    disk = {"size": "170MiB", "io_bytes": "4KiB", "workload": "trace(file=sqlite_disk)"}
+    args = {"memory": "64MiB", "disk_args": {**disk, "queue_depth": 8}}
+    mirror, dirty = (migrate(f"storage_{how}", "idle", **args).result for how in ("mirror", "dbt"))
+    assert mirror.status == dirty.status == "completed"
+    assert mirror.disk_blocks_sent == 170
+    assert mirror.mirrored_writes > 500
+    assert 170 < dirty.disk_blocks_sent < 2 * 170
+
+
 def test_a_merged_child_costs_the_downtime() -> None:
     quick, slow = run("storage_snapshot"), run("storage_snapshot", write_rate="30MB/s")
     assert slow.status == "completed"

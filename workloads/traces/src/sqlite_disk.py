@@ -9,6 +9,7 @@ behind the most that the database grew to, of the log.
 
 from __future__ import annotations
 
+import platform
 import re
 import sqlite3
 import subprocess
@@ -61,7 +62,12 @@ def trace_of(writes: list[tuple[float, bool, int, int]], size: int) -> Trace:
         pages=np.concatenate(pages),
         resident=np.arange(size // PAGE, dtype=np.uint32),
         pages_total=total,
-    )
+        meta={
+            "method": "strace", "argv": sys.argv[1:], "interval": INTERVAL,
+            "date": time.strftime("%Y-%m-%d"), "kernel": platform.release(),
+            "machine": platform.machine(),
+        },
+    )  # fmt: skip
 
 
 def record(output: Path, accounts: int, rate: float, seconds: float) -> None:
