@@ -225,7 +225,11 @@ class Migration(DiskActs):
             switch.exposed_blocks = self._storage.stale - blocks
         elif self._disk is not None:
             switch.resumes_at += self._disk.lock_seconds
-        self._advance(left if late else switch.resumes_at)
+        try:
+            self._advance(left if late else switch.resumes_at)
+        except GaveUp:  # its time is over with the device state on the way
+            self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
+            raise
         self._guest.clock.settle(self._now)
         self._destination = Destination(
             self._guest, self._flow, lacking.copy(), switch.resumes_at, self._sent_by_kind,
