@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MEMORY = "512MiB"
 """The largest recording has 364 MiB, and a larger guest would tell the same at twice the cost."""
 
-# Those that move disks are pre-copy to a guest without one: see `experiments/storage.py`.
+# Those that move disks do with these guests, which have none, what pre-copy does.
 ALGORITHMS = tuple(name for name in names("algorithm") if not name.startswith("storage_"))
 BOUND = "clairvoyant"
 
