@@ -16,7 +16,7 @@ from migsim.errors import InputError
 from migsim.fleet.chain import Entry
 from migsim.fleet.state import State, follow
 
-__all__ = ["Cancelled", "Emptying", "History", "Leg", "Trouble", "read_history"]
+__all__ = ["Cancelled", "Emptying", "History", "Leg", "Trouble", "read_history", "running"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,7 @@ class History:
     Attributes:
         name, digest: of the scenario.
         entries: of the log.
+        at: seconds up to which it tells: the time asked for, or that of the last entry.
         state: in the end.
         legs: migrations, in the order in which they started.
         cancelled, troubles, emptyings: in order of time.
@@ -111,12 +112,18 @@ class History:
     name: str = ""
     digest: str = ""
     entries: Sequence[Entry] = ()
+    at: float = 0.0
     state: State = field(default_factory=State)
     legs: list[Leg] = field(default_factory=list)
     cancelled: list[Cancelled] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     emptyings: list[Emptying] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes after it: the run came to its end."""
+        return bool(self.entries) and self.entries[-1].kind == "closed"
 
     @property
     def downtime(self) -> float:
@@ -128,17 +135,15 @@ class History:
         """Bytes on the wire, of all migrations."""
         return sum(leg.sent for leg in self.legs)
 
-    def running_on(self, host: str) -> tuple[str, ...]:
-        """Return the machines that run on a host in the end."""
-        return _running(self.state, host)
-
 
 def read_history(entries: Sequence[Entry], until: float = math.inf) -> History:
     """Return what the entries of a log tell up to a time, that included.
 
     Raises `InputError` for an entry that cannot follow from those before.
     """
-    history = History(entries=[entry for entry in entries if entry.at <= until])
+    last = entries[-1].at if entries else 0.0
+    told = [entry for entry in entries if entry.at <= until]
+    history = History(entries=told, at=min(until, last))
     for entry in history.entries:
         before, history.state = history.state, follow(history.state, entry)
         _note(history, entry, before)
@@ -168,9 +173,7 @@ def _note(history: History, entry: Entry, before: State) -> None:
         if entry.subject in before.under_way:
             _end(history, entry, "stayed")
         history.cancelled.append(
-            Cancelled(
-                at=entry.at, vm=entry.subject, job=str(details.get("job", "")), reason=reason
-            )
+            Cancelled(at=entry.at, vm=entry.subject, job=str(details.get("job", "")), reason=reason)
         )
     elif entry.kind in {"crashed", "impaired"}:
         kind = "crash" if entry.kind == "crashed" else str(details.get("how", "down"))
@@ -182,7 +185,7 @@ def _note(history: History, entry: Entry, before: State) -> None:
 def _note_decision(history: History, entry: Entry) -> None:
     what = entry.details.get("what")
     if what == "evacuate" and "order" in entry.details:
-        machines = _running(history.state, entry.subject)
+        machines = running(history.state, entry.subject)
         history.emptyings.append(
             Emptying(host=entry.subject, wanted=entry.at, machines=machines, left=machines)
         )
@@ -219,7 +222,7 @@ def _see_who_is_empty(history: History, entry: Entry) -> None:
     for place, one in enumerate(history.emptyings):
         if math.isfinite(one.empty) or one.crashed:
             continue
-        left = _running(history.state, one.host)
+        left = running(history.state, one.host)
         if entry.kind == "crashed" and entry.subject == one.host:
             history.emptyings[place] = dataclasses.replace(one, crashed=True)
         elif left:
@@ -228,7 +231,8 @@ def _see_who_is_empty(history: History, entry: Entry) -> None:
             history.emptyings[place] = dataclasses.replace(one, left=(), empty=entry.at)
 
 
-def _running(state: State, host: str) -> tuple[str, ...]:
+def running(state: State, host: str) -> tuple[str, ...]:
+    """Return the machines that run on a host."""
     return tuple(name for name, hosts in state.runs_at.items() if host in hosts)
 
 

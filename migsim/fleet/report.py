@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from migsim.fleet.chain import Entry
-from migsim.fleet.history import Emptying, History
+from migsim.fleet.history import Cancelled, Emptying, History, Leg, Trouble, running
 from migsim.fleet.model import Fleet
 from migsim.fleet.requests import Attempt
 from migsim.fleet.state import State
@@ -16,7 +18,7 @@ from migsim.units import format_seconds, format_size
 
 __all__ = [
     "LEG_HEADINGS", "LinkUse", "alarms", "clock", "event_rows", "host_rows", "leg_rows",
-    "shortfalls", "summary", "use_of_links",
+    "report_as_json", "shortfalls", "summary", "use_of_links",
 ]  # fmt: skip
 
 LEG_HEADINGS = ("machine", "from", "to", "started", "took", "downtime", "sent", "ended")
@@ -38,7 +40,7 @@ def clock(seconds: float) -> str:
 
 def leg_rows(history: History) -> list[tuple[str, ...]]:
     """Return a row for each migration, as `LEG_HEADINGS` say."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for leg in history.legs:
         on_the_way = math.isinf(leg.ended)
         ending = leg.ending if not leg.reason else f"{leg.ending}: {leg.reason}"
@@ -86,8 +88,9 @@ def summary(history: History) -> list[tuple[str, str]]:
     counted = ", ".join(f"{count} {ending}" for ending, count in endings.items())
     facts = [("migrations", counted or "none")]
     facts += [("evacuation", _emptied(one)) for one in history.emptyings]
-    if history.legs:
-        longest = max(history.legs, key=lambda leg: leg.downtime)
+    ended = [leg for leg in history.legs if math.isfinite(leg.ended)]
+    if ended:
+        longest = max(ended, key=lambda leg: leg.downtime)
         facts += [
             ("downtime", f"{format_seconds(history.downtime)} in all, at most "
                          f"{format_seconds(longest.downtime)} ({longest.vm})"),
@@ -115,7 +118,7 @@ def _names(names: Sequence[str]) -> str:
     """Return names as a list in words, not too long a one."""
     shown = ", ".join(names[:_MOST_NAMES])
     more = len(names) - _MOST_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown or "none"
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def host_rows(history: History) -> list[tuple[str, str, str, str]]:
@@ -125,7 +128,7 @@ def host_rows(history: History) -> list[tuple[str, str, str, str]]:
         for host in hosts:
             running.setdefault(host, []).append(name)
     known = dict.fromkeys(entry.subject for entry in history.entries if entry.kind == "joined")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for host in known:
         kinds = [
             trouble.kind for trouble in history.troubles
@@ -136,9 +139,43 @@ def host_rows(history: History) -> list[tuple[str, str, str, str]]:
         moves += [f"{vm} arrives" for vm, pair in state.under_way.items() if pair[1] == host]
         here = running.get(host, [])
         rows.append(
-            (host, health, f"{len(here)}: {_names(here)}" if here else "0", _names(moves or [""]))
+            (
+                host,
+                health,
+                f"{len(here)}: {_names(here)}" if here else "0",
+                _names(moves) if moves else "",
+            )
         )
     return rows
+
+
+def report_as_json(history: History) -> dict[str, Any]:
+    """Return all that a history tells as values of JSON; None for what has not come to pass."""
+    state = history.state
+    return {
+        "name": history.name,
+        "digest": history.digest,
+        "at": history.at,
+        "entries": len(history.entries),
+        "hosts": [
+            dict(zip(("name", "is"), row, strict=False)) | {"machines": running(state, row[0])}
+            for row in host_rows(history)
+        ],
+        "runs_at": state.runs_at,
+        "migrations": [_plain(leg) for leg in history.legs],
+        "cancelled": [_plain(one) for one in history.cancelled],
+        "troubles": [_plain(one) for one in history.troubles],
+        "evacuations": [_plain(one) for one in history.emptyings],
+        "downtime_seconds": history.downtime,
+        "bytes_sent": history.sent,
+        "alarms": alarms(state),
+        "not_done": shortfalls(history),
+    }
+
+
+def _plain(value: Leg | Cancelled | Trouble | Emptying) -> dict[str, Any]:
+    fields = dataclasses.asdict(value).items()
+    return {name: None if item == math.inf else item for name, item in fields}
 
 
 # ---- what happened -----------------------------------------------------------------------------
