@@ -61,23 +61,21 @@ def candidate_rows(plan: EvacuationPlan) -> list[tuple[str, ...]]:
 def why_best(plan: EvacuationPlan) -> str:
     """Return what makes the first candidate the best, in one sentence."""
     best, *others = plan.candidates
-    job = plan.job
     if not others:
         return "the only one that was asked for"
-    fewest = min(other.staying for other in others)
-    if best.staying < fewest:
-        return f"{best.staying} machines stay, with all others {fewest} or more"
-    rivals = [other for other in others if other.staying == best.staying]
-    names = {"time": "empty soonest", "downtime": "least downtime", "traffic": "least traffic"}
-    costs = best.costs(job)
-    if all(other.costs(job) == costs for other in rivals):
-        return "all come to the same"
-    if any(other.costs(job)[:2] == costs[:2] for other in rivals):
-        return f"{names[job.minimise]}, and of those that are as good the cheapest otherwise"
-    nearest = min(other.costs(job)[1] for other in rivals) if rivals else math.inf
-    if math.isinf(nearest) or not nearest:
-        return names[job.minimise]
-    return f"{names[job.minimise]}, {1 - costs[1] / nearest:.1%} less than the next"
+    costs = best.costs(plan.job)
+    rivals = [other.costs(plan.job) for other in others]
+    if min(rival[0] for rival in rivals) > costs[0]:
+        return f"{best.staying} machines stay; with all others, {min(rivals)[0]:.0f} or more"
+    name = {"time": "empty soonest", "downtime": "least downtime", "traffic": "least traffic"}
+    same, behind = rivals.count(costs), [rival for rival in rivals if rival > costs]
+    told = name[plan.job.minimise]
+    if same:
+        told += f", as with {same} of the others"
+    if behind and 0 < min(behind)[1] < math.inf:
+        lead = 1 - costs[1] / min(behind)[1]
+        told += f", {lead:.1%} ahead of the next" if lead > 0 else ", the rest decides"
+    return told
 
 
 def balance_facts(plan: BalancePlan) -> list[tuple[str, str]]:
@@ -93,13 +91,13 @@ def balance_facts(plan: BalancePlan) -> list[tuple[str, str]]:
     return [
         ("as it is", f"guests lose {found.before:.4g} core-seconds within {hours}"),
         ("then", f"{found.objective:.4g}, of which {found.migrations:.4g} by migrating; {within}"),
-        ("moves", f"{len(plan.order.steps)} in {_waves(plan)} waves" if plan.order.steps
-                  else "none"),
+        ("moves", _moves(plan)),
     ]  # fmt: skip
 
 
-def _waves(plan: BalancePlan) -> int:
-    return len({step.wave for step in plan.order.steps})
+def _moves(plan: BalancePlan) -> str:
+    waves = len({step.wave for step in plan.order.steps})
+    return f"{len(plan.order.steps)} in {waves} wave{'s' if waves > 1 else ''}" if waves else "none"
 
 
 def move_facts(plan: MovePlan) -> list[tuple[str, str]]:

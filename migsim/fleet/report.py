@@ -128,7 +128,7 @@ def host_rows(history: History) -> list[tuple[str, str, str, str]]:
         for host in hosts:
             running.setdefault(host, []).append(name)
     known = dict.fromkeys(entry.subject for entry in history.entries if entry.kind == "joined")
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[str, str, str, str]] = []
     for host in known:
         kinds = [
             trouble.kind for trouble in history.troubles
