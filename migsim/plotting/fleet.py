@@ -100,6 +100,10 @@ def fleet_figure(
     if not bars:
         axes.text(0.5, 0.5, "nothing was migrated", ha="center", transform=axes.transAxes)
     style.title(figure, title)
+    if bars:
+        style.note(
+            figure, "A bar has the colour of the destination, the strip below it of the source."
+        )
     style.legend_of(figure, handles)
     return figure
 
@@ -170,6 +174,6 @@ def _mark(ending: str) -> str:
 
 
 def _looks_of(bars: Sequence[Bar]) -> dict[str, dict[str, Any]]:
-    """Return the look of each host, in the order in which they appear; the many last are grey."""
-    hosts = dict.fromkeys(name for bar in bars for name in (bar.source, bar.destination))
+    """Return the look of each host, by name; where they are too many, the last are grey."""
+    hosts = sorted({name for bar in bars for name in (bar.source, bar.destination)})
     return {name: _LOOKS[k] if k < len(_LOOKS) else _OTHERS for k, name in enumerate(hosts)}
