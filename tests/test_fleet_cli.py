@@ -131,9 +131,7 @@ def test_rows_and_json_say_the_same(shell: Run) -> None:
     assert status == 0
     assert [row["vm"] for row in rows] == [one["vm"] for one in told["migrations"]]
     assert sum(int(row["bytes_sent"]) for row in rows) == told["bytes_sent"]
-    assert told["runs_at"] == {"v-1": ["h-2"], "v-2": ["h-3"], "v-3": ["h-2"]} or all(
-        hosts in (["h-2"], ["h-3"]) for hosts in told["runs_at"].values()
-    )
+    assert all(hosts in (["h-2"], ["h-3"]) for hosts in told["runs_at"].values())
     assert all(0 < link["share"] <= 1 for link in told["links"])
     assert max(told["links"], key=lambda link: link["bytes"])["link"] == "h-1 out"
     assert told["alarms"] == told["not_done"] == []
@@ -205,13 +203,19 @@ def test_a_plan_in_words(shell: Run) -> None:
     assert "guests lose " in out
 
 
-def test_a_plan_for_which_there_is_no_room(shell: Run) -> None:
-    full = SMALL.replace("count = 3\nnetwork", "count = 1\nnetwork").replace('"h-1"', '"h"')
-    small = full + '[hosts.tiny]\nnetwork = "lan"\ncores = 1\nmemory = "20MiB"\n'
-    status, out, err = shell("plan", write(small.replace('host = "h"', 'host = "h-1"')))
-    assert status in {1, 2}  # a scenario that cannot be done may be refused as a whole
-    assert "h-1" in out + err or "tiny" in out + err
-    assert "Traceback" not in err
+def test_a_plan_of_machines_that_have_to_stay(shell: Run) -> None:
+    """The two hosts that are left have no room for all."""
+    tight = SMALL.replace('memory = "1GiB"', 'memory = "24MiB"') + "".join(
+        f'[vms.w{k}]\nhost = "h-{k}"\nmemory = "12MiB"\n' for k in (2, 3)
+    )
+    status, out, _ = shell("plan", write(tight))
+    assert status == 1
+    assert "not done: 1 of 3 machines cannot leave: " in out
+    status, out, _ = shell("run", "small.toml")
+    assert status == 1
+    assert "not done: h-1 is not empty: v-3 of 3 machines run there" in out
+    assert "not done: v-3 (evacuate h-1) was cancelled at " in out
+    assert "ALARM" not in out
 
 
 # ---- reports -----------------------------------------------------------------------------------
@@ -284,7 +288,7 @@ def test_a_run_that_is_killed_is_completed_to_the_same_bytes(shell: Run, tmp_pat
     assert killed.returncode == -signal.SIGKILL
     there = verify(log)
     assert there.status == "open"
-    assert 80 < there.entries < calm.count(b"\n")
+    assert 50 < there.entries < calm.count(b"\n")
     assert not Path("rows.csv").exists()
     status, out, _ = shell("run", "long.toml", "--output", "rows.csv")
     assert status == 0
@@ -301,7 +305,7 @@ def test_a_run_that_is_killed_is_completed_to_the_same_bytes(shell: Run, tmp_pat
     [
         (("run", "none.toml"), "none.toml: cannot be read"),
         (("plan", "none.toml"), "none.toml: cannot be read"),
-        (("run", "bad.toml"), "bad.toml:3: is no TOML"),
+        (("run", "bad.toml"), "bad.toml:1: is no TOML"),
         (("plan", "unknown.toml"), "h-9"),
         (("run", "small.toml", "--output", "none/rows.csv"), "there is no such directory"),
         (("run", "small.toml", "--output", "bad.toml"), "bad.toml"),

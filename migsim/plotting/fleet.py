@@ -89,7 +89,9 @@ def fleet_figure(
     axes.set_ylim(max(1, len(machines)) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.ticklabel_format(axis="x", useOffset=False, style="plain")
-    axes.set_xlabel("time (s)")
+    axes.set_xlabel(
+        "time (s). A bar has the colour of the destination, the strip below it of the source."
+    )
     axes.tick_params(axis="y", length=0)
     if named and machines:
         shown = [style.fold(name, 0.3 * width, 6.5).partition("\n")[0] for name in machines]
@@ -100,10 +102,6 @@ def fleet_figure(
     if not bars:
         axes.text(0.5, 0.5, "nothing was migrated", ha="center", transform=axes.transAxes)
     style.title(figure, title)
-    if bars:
-        style.note(
-            figure, "A bar has the colour of the destination, the strip below it of the source."
-        )
     style.legend_of(figure, handles)
     return figure
 
