@@ -13,8 +13,9 @@ from typing import Protocol
 from migsim.fleet.chain import Detail, Entry, Kind
 from migsim.fleet.conductor import Conductor, Processor
 from migsim.fleet.fate import ending_of, judge
+from migsim.fleet.faults import Fault, Policy
 from migsim.fleet.forecast import Forecast
-from migsim.fleet.handover import Fault, Policy, Where
+from migsim.fleet.handover import Where
 from migsim.fleet.model import Failure, Fleet
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Attempt, Request
@@ -102,6 +103,7 @@ class Manager:
         self.concurrency = dict(concurrency or {})
         self._queue: list[Request] = []
         self._rides: dict[str, _Ride] = {}
+        self._under_way: Counter[str] = Counter()  # migrations of each job and place with a limit
         self._policy = Policy(
             confirm=fleet.migrating.confirm,
             patience=fleet.migrating.patience,
@@ -182,7 +184,7 @@ class Manager:
     def _why_not(self, request: Request) -> str:
         """Return why a migration cannot start now; "" where it can."""
         most = self.concurrency.get(request.job)
-        if most and sum(ride.request.job == request.job for ride in self._rides.values()) >= most:
+        if most and self._under_way[f"job {request.job}"] >= most:
             return f"{most} migrations of '{request.job}' are under way"
         to = self._destination(request)
         if not to:
@@ -191,12 +193,8 @@ class Manager:
         if objection:
             return objection
         way = path(self.fleet, self.positions.host_of(request.vm), to)
-        full = [place for place, most in way.limits.items() if self._under_way(place) >= most]
+        full = [place for place, most in way.limits.items() if self._under_way[place] >= most]
         return f"{full[0]} has as many migrations as it may" if full else ""
-
-    def _under_way(self, place: str) -> int:
-        """Return how many migrations touch a host, network or trunk."""
-        return sum(place in ride.trip.path.limits for ride in self._rides.values())
 
     def _start(self, request: Request, source: str) -> None:
         vm = self.fleet.vms[request.vm]
@@ -206,6 +204,7 @@ class Manager:
             return
         trip = make_trip(self.fleet, vm, source, request.to, self.now)
         self._rides[vm.name] = _Ride(request, source, trip, self.now)
+        self._under_way.update([f"job {request.job}", *trip.path.limits])
         self.record(
             "started", vm.name, trip.task.key, source=source, destination=request.to,
             job=request.job, attempt=request.attempt,
@@ -222,6 +221,7 @@ class Manager:
         """Find out where a machine runs now that its migration has ended."""
         ride, result = self._rides.pop(name), outcome.result
         request, trip = ride.request, ride.trip
+        self._under_way.subtract([f"job {request.job}", *trip.path.limits])
         where = judge(trip.task, outcome, self._policy, _cut_off_by(ride, result.total_seconds))
         attempt = Attempt(
             vm=name, source=ride.source, destination=request.to, job=request.job,
