@@ -226,8 +226,8 @@ class Manager:
         attempt = Attempt(
             vm=name, source=ride.source, destination=request.to, job=request.job,
             attempt=request.attempt, wanted=request.not_before, started=ride.started,
-            ended=self.now, ending=ending_of(where), reason=where.reason, key=trip.task.key,
-            result=result,
+            ended=self.now, paused=_paused(ride, outcome), ending=ending_of(where),
+            reason=where.reason, key=trip.task.key, result=result,
         )  # fmt: skip
         self.attempts.append(attempt)
         for link in trip.path.links:
@@ -236,13 +236,15 @@ class Manager:
             "total_seconds": result.total_seconds,
             "downtime_seconds": result.downtime_seconds,
             "bytes_sent": result.bytes_sent,
+            "paused": attempt.paused,
         }
         if attempt.ending == "completed":
             self.record("completed", name, attempt.key, **measured)
         else:
             self.record(
-                "failed", name, attempt.key, runs_at=_word(where), reason=where.reason, **measured
-            )
+                "failed", name, attempt.key, runs_at=_word(where), ending=attempt.ending,
+                reason=where.reason, **measured,
+            )  # fmt: skip
         if attempt.ending == "stayed":
             self._try_again(request)
         self.call_at(self._conductor.soon, self._dispatch)
@@ -281,7 +283,7 @@ class Manager:
 
     def _mend(self, failure: Failure) -> None:
         if failure.kind != "crash":
-            self.record("mended", failure.target)
+            self.record("mended", failure.target, how=failure.kind)
         elif failure.target not in self.state.up:
             self.record("recovered", failure.target)
         self._dispatch()
@@ -304,6 +306,12 @@ def _cut_off_by(ride: _Ride, seconds: float) -> Fault | None:
         return None
     end = "source" if crash.target == ride.source else "destination"
     return Fault(kind="source crash" if end == "source" else "destination crash", at=seconds)
+
+
+def _paused(ride: _Ride, outcome: Outcome) -> float | None:
+    """Return when the guest was first paused, in the fleet's time; None where it never was."""
+    pauses = [event.end for event in outcome.timeline if event.act == "pause"]
+    return ride.started + pauses[0] if pauses else None
 
 
 def _word(where: Where) -> str:
