@@ -16,7 +16,7 @@ LAYERS = [
     ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts",
      "files"],
     ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
-    ["parameters", "hypervisor", "watch"],
+    ["parameters", "hypervisor", "watch", "gang"],
     ["network", "machine", "limits", "workload", "codecs"],
     ["content", "encoders", "registry", "plotting", "peers"],
     ["accesses", "memory", "codec_sizes", "markdown"],

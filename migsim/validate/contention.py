@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from migsim.fleet.gang import run_gang
+from migsim.fleet.together import run_together
 from migsim.validate.linear import linear_task
 
 __all__ = ["DATA", "TOLERANCE", "ContentionRow", "compare_contention"]
@@ -78,7 +78,7 @@ def _compare(rows: Sequence[dict[str, str]]) -> ContentionRow:
     first = rows[0]
     interval, dirty_rate = float(first["interval"]), float(first["dirty_rate"])
     task = linear_task(int(first["memory"]), int(first["working_set"]), dirty_rate).resolve()
-    members = run_gang([task] * len(rows), interval=interval)
+    members = run_together([task] * len(rows), interval=interval)
     return ContentionRow(
         guests=len(rows),
         interval=interval,

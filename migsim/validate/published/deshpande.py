@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from migsim.fleet.gang import run_gang
+from migsim.fleet.together import run_together
 from migsim.task import Task
 from migsim.validate.published.check import Check
 
@@ -27,7 +27,7 @@ def _plain_total(guests: int) -> float:
         Task(algorithm="precopy", workload="idle", link="gigabit", memory="1GiB", seed=number)
         for number in range(guests)
     ]
-    return max(member.ended for member in run_gang([task.resolve() for task in tasks]))
+    return max(member.ended for member in run_together([task.resolve() for task in tasks]))
 
 
 def _plain() -> Iterator[Check]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from migsim.fleet.conductor import Conductor, Crossing
+from migsim.gang import Gang
 from migsim.result import Result
 from migsim.simulate import Outcome, execute
 from migsim.task import ResolvedTask
 
-__all__ = ["Member", "run_gang"]
+__all__ = ["Member", "run_together"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class Member:
     result: Result
 
 
-def run_gang(tasks: Sequence[ResolvedTask], *, interval: float = 0.0) -> list[Member]:
+def run_together(
+    tasks: Sequence[ResolvedTask], *, interval: float = 0.0, gang: Gang | None = None
+) -> list[Member]:
     """Return what becomes of guests whose migrations share the link of the first, max-min.
 
-    One starts each ``interval`` seconds. Raises `InputError` for parameters that only a migration
+    One starts each ``interval`` seconds; a ``gang`` has one index of contents. Raises `InputError` for parameters that only a migration
     itself can judge.
     """
     conductor = Conductor({"link": tasks[0].link.rate})
@@ -43,7 +46,7 @@ def run_gang(tasks: Sequence[ResolvedTask], *, interval: float = 0.0) -> list[Me
             members[number] = Member(started, conductor.now, outcome.result)
 
         crossing = Crossing(links=("link",), rate=task.link.rate)
-        conductor.launch(crossing, lambda share: execute(task, None, share), done)
+        conductor.launch(crossing, lambda share: execute(task, None, share), done, gang)
 
     for number, task in enumerate(tasks):
         conductor.call_at(number * interval, lambda number=number, task=task: start(number, task))
