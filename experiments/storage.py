@@ -33,7 +33,7 @@ MEMORY = {
     "vm.memory": "512MiB", "disk.size": "16GiB",
 }  # fmt: skip
 MIDDLE = 20
-SQLITE = "trace(file=sqlite_disk)"
+SQLITE = {"disk.workload": "trace(file=sqlite_disk)", "disk.io_bytes": "4KiB"}
 
 
 def _writes(rate: int, outstanding: int = 4) -> dict[str, str | int]:
@@ -54,11 +54,8 @@ def tasks(plan: Plan) -> list[Task]:
         [
             {"label": "64 KiB blocks", "disk.block": "64KiB", **_writes(MIDDLE)},
             {"label": "32 I/Os outstanding", **_writes(MIDDLE, 32)},
-            {
-                "label": "SQLite",
-                "disk.workload": "trace(file=sqlite_disk)",
-                "disk.io_bytes": "4KiB",
-            },
+            {"label": "SQLite", **SQLITE},
+            {"label": "SQLite, 64 KiB blocks", "disk.block": "64KiB", **SQLITE},
         ],
     )
     grid = main * ways + lan * variants * ways + links * shared * axis("algorithm", ["precopy"])
@@ -95,6 +92,7 @@ def claims(results: pd.DataFrame) -> list[Claim]:
         _mirror_costs(ours),
         _postcopy(ours),
         _blocks(ours),
+        _scattered(ours),
         _shared(ours),
     ]
 
@@ -166,6 +164,18 @@ def _blocks(runs: pd.DataFrame) -> Claim:
     )
 
 
+def _scattered(runs: pd.DataFrame) -> Claim:
+    sent = runs.groupby(["algorithm", "label"])["bytes_sent"].mean().unstack()
+    ratio = sent["SQLite"] / sent["SQLite, 64 KiB blocks"]
+    dirty, mirror = ratio["storage_dbt"], ratio["storage_mirror"]
+    return Claim(
+        "a database's small scattered writes dirty large blocks: with 1 MiB instead of 64 KiB "
+        "dirty blocks send over a third more, mirroring does not",
+        bool(dirty > 4 / 3 and abs(mirror - 1) < 0.02),
+        f"{100 * (dirty - 1):.0f} % and {100 * (mirror - 1):.1f} % more",
+    )
+
+
 def _shared(runs: pd.DataFrame) -> Claim:
     shared = runs[runs["label"] == "shared"]
     return Claim(
@@ -173,14 +183,6 @@ def _shared(runs: pd.DataFrame) -> Claim:
         bool((shared["disk_blocks_sent"] == 0).all() and (shared["total_seconds"] < 10).all()),
         f"at most {shared['total_seconds'].max():.1f} s",
     )
-
-
-def numbers(results: pd.DataFrame) -> dict[str, float]:
-    """Return what the paper says of the results beside the claims."""
-    runs = _prepared(results)
-    lan = runs[(runs["path"] == "LAN") & (runs["label"] == "SQLite")]
-    by_way = lan.groupby("algorithm")["total_seconds"].mean()
-    return {f"sqlite_{name.removeprefix('storage_')}_seconds": float(by_way[name]) for name in WAYS}
 
 
 # ---- the figure ---------------------------------------------------------------------------------
