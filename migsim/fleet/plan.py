@@ -16,8 +16,7 @@ from migsim.fleet.forecast import Forecast
 from migsim.fleet.jobs import evacuees, plan_balance
 from migsim.fleet.manager import Manager
 from migsim.fleet.model import Balance, Evacuate, Fleet, Job, Move
-from migsim.fleet.placement import Placement
-from migsim.fleet.placement_order import Order, sequence
+from migsim.fleet.placement import Order, Placement, sequence
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Request
 from migsim.fleet.state import State
