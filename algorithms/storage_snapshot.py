@@ -17,8 +17,8 @@ def storage_snapshot(
     Storage Migration in VMware ESX", USENIX ATC 2011). Each copied child is merged into its parent
     at the destination. Memory follows by pre-copy (Clark et al., NSDI 2005), one more snapshot
     after each of its rounds.
-    It loses against a dirty-block log because a snapshot is read as of its beginning: what is
-    written before the copy comes by goes twice; and the last child is merged in the downtime.
+    It loses against a dirty-block log by the merges: they take the destination's device, and the
+    last one is part of the downtime.
     """
     migration.send_blocks(migration.snapshot())
     for _ in range(max_snapshots):

@@ -52,7 +52,7 @@ class Looks:
         self._limits = limits or Limits()
         rule = content or ContentRule()
         self._guest = Guest(vm, workload, Content(rule, workload, vm.pages, seed))
-        self._codings = Codings(self._guest)
+        self._codings = Codings(self._guest, share.gang if share else None)
         self._seed = seed
         self._flow = Flow(link, 0.0, seed, share)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)

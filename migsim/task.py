@@ -201,7 +201,7 @@ class ResolvedTask:
             "workload": self.workload.name,
             "workload_args": self.workload_args,
             "workload_digest": digest_of(self.workload, self.workload_args),
-            "content": _flat(self.content),
+            "content": _content(self.content),
             "link": self.link_name,
             "link_args": self.link_args,
             "link_digest": digest_of(find("link", self.link_name), self.link_args),
@@ -234,6 +234,12 @@ def key_of(described: Mapping[str, Any]) -> str:
 def _flat(value: VirtualMachine | ContentRule | Disk) -> dict[str, Scalar]:
     """Return the fields of a flat dataclass; `dataclasses.asdict` would copy each."""
     return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+
+
+def _content(rule: ContentRule) -> dict[str, Scalar]:
+    """Return the rule of the content of pages; of an image only where there is one."""
+    fields = _flat(rule)
+    return fields if rule.image else {k: v for k, v in fields.items() if k[:5] != "image"}
 
 
 def with_content(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:

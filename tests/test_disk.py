@@ -11,9 +11,8 @@ from helpers import PAGE, Listed, machine, preset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migsim import InputError, Link, Migration, Pages, Task, migrate
+from migsim import Disk, InputError, Link, Migration, Pages, Task, migrate
 from migsim.collect import collect
-from migsim.disk import Disk
 from migsim.recall import task_of
 from migsim.results import load_rows
 from migsim.store import Store, frame

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from migsim._kernels.draws import portable_exp, portable_log
+from migsim.gang import GangMember
 from migsim.network.link import Congestion
 
 __all__ = ["Grant", "Plans", "Share", "max_min_shares", "round_trip_weight"]
@@ -52,7 +53,15 @@ class Grant:
 
 
 class Share(Protocol):
-    """A flow's place among others on its path."""
+    """A flow's place among others on its path.
+
+    Attributes:
+        gang: the guest's place among those that migrate with it to one host; None where equal
+            pages are looked for in each guest alone.
+    """
+
+    @property
+    def gang(self) -> GangMember | None: ...
 
     def grant(self, now: float, busy_since: float, plans: Plans) -> Grant:
         """Return what the flow has from ``now`` on; others may be simulated up to then first.

@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from sqlite_load import build, transfer
+from sqlite_load import build, transfer  # type: ignore[import-not-found]  # beside this file
 
 from migsim.trace.format import Trace, write_trace
 
@@ -57,7 +57,7 @@ def trace_of(writes: list[tuple[float, bool, int, int]], size: int) -> Trace:
     pages = [np.array(sorted(one), np.uint32) for one in sets]
     total = max(behind, *(int(one[-1]) + 1 for one in pages if one.size))
     return Trace(
-        ends=np.arange(1, count + 1) * INTERVAL,
+        ends=np.arange(1, count + 1, dtype=np.float64) * INTERVAL,
         counts=np.array([one.size for one in pages], np.uint32),
         pages=np.concatenate(pages),
         resident=np.arange(size // PAGE, dtype=np.uint32),
