@@ -311,6 +311,8 @@ def test_a_run_that_is_killed_is_completed_to_the_same_bytes(shell: Run, tmp_pat
         (("run", "small.toml", "--output", "bad.toml"), "bad.toml"),
         (("run", "small.toml", "--plot", "figure.gif"), "expected a name that ends in .png"),
         (("run", "small.toml", "--log", "folder"), "folder"),
+        (("run", "small.toml", "--log", "a.csv", "--output", "a.csv"), "a.csv: is meant for two"),
+        (("run", "bad.toml", "--output", "new"), "bad.toml:1: is no TOML"),
         (("run", "small.toml", "--log", "bad.toml"), "bad.toml:1: the log is broken"),
         (("report", "none.jsonl"), "none.jsonl: cannot be read"),
         (("report", "bad.toml"), "the log is broken"),

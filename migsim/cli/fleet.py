@@ -43,7 +43,8 @@ def plan(file: Path, as_json: bool) -> None:
     jobs that overlap, are left to 'run'. The exit status is 1 where something could not be done.
     """
     from migsim.cli.comparison import working
-    from migsim.cli.fleet_tables import console, print_plan
+    from migsim.cli.fleet_plan import print_plan
+    from migsim.cli.fleet_tables import console
     from migsim.fleet.plan import plan_fleet
     from migsim.fleet.plan_words import hindrance, plan_as_json
     from migsim.fleet.scenario import read_scenario
@@ -85,10 +86,11 @@ def run(
     from migsim.fleet.report import alarms, shortfalls
     from migsim.fleet.scenario import read_scenario
 
-    places = Places.of(file, log, output)
+    scenario = read_scenario(file)
+    places = Places.of(file, log, output, plot)
     check_file("--output", places.rows)
     check_figure("--plot", plot)
-    done = run_logged(read_scenario(file), places.log)
+    done = run_logged(scenario, places.log)
     if places.rows is not None:
         write_rows(done.outcome.attempts, places.rows)
     if plot is not None:

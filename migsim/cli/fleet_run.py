@@ -45,16 +45,22 @@ class Places:
     rows: Path | None
 
     @classmethod
-    def of(cls, file: Path, log: Path | None, output: Path | None) -> Self:
+    def of(cls, file: Path, log: Path | None, output: Path | None, plot: Path | None) -> Self:
         """Return the places that options name, for a scenario. Raises `InputError`."""
         default = Path(f"{file.stem}.audit.jsonl")
         if output is None or output.suffix == ".csv":
-            return cls(log or default, output)
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--output {output}: no folder: {error.strerror}") from None
-        return cls(log or output / default, output / f"{file.stem}.csv")
+            places = cls(log or default, output)
+        else:
+            try:
+                output.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"--output {output}: no folder: {error.strerror}") from None
+            places = cls(log or output / default, output / f"{file.stem}.csv")
+        named = [path.resolve() for path in (file, places.log, places.rows, plot) if path]
+        twice = [path for path in named if named.count(path) > 1]
+        if twice:
+            raise InputError(f"{twice[0].name}: is meant for two things, expected different files")
+        return places
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from migsim.fleet.history import History
-from migsim.fleet.plan import BalancePlan, EvacuationPlan, JobPlan
-from migsim.fleet.plan_words import (
-    CANDIDATE_HEADINGS,
-    balance_facts,
-    candidate_rows,
-    hindrance,
-    move_facts,
-    title,
-    why_best,
-)
 from migsim.fleet.report import (
     LEG_HEADINGS,
     alarms,
@@ -35,7 +25,6 @@ __all__ = [
     "print_facts",
     "print_history_end",
     "print_legs",
-    "print_plan",
     "print_report",
     "print_table",
 ]
@@ -108,29 +97,3 @@ def print_report(history: History) -> None:
     console().print(f"hosts at {clock(history.at)}", style="bold")
     print_table(headings, host_rows(history), left=4)
     print_history_end(history)
-
-
-def print_plan(plan: JobPlan) -> None:
-    """Print what a job would do, and what it would come to."""
-    screen = console()
-    screen.print(title(plan), style="bold", markup=False)
-    if isinstance(plan, EvacuationPlan):
-        print_table(CANDIDATE_HEADINGS, candidate_rows(plan), left=2)
-        screen.print(f"best: {why_best(plan)}", markup=False)
-        order = [request.vm for request in plan.candidates[0].requests]
-        legs = [(vm, plan.to.get(vm, "wherever there is room then")) for vm in order]
-        print_table(("in this order", "to"), legs, left=2)
-    elif isinstance(plan, BalancePlan):
-        print_facts(balance_facts(plan))
-        steps = [
-            (str(step.wave + 1), step.vm, step.source, step.destination,
-             "to make room" if step.aside else "")
-            for step in plan.order.steps
-        ]  # fmt: skip
-        if steps:
-            print_table(("wave", "machine", "from", "to", ""), steps, left=5)
-    else:
-        print_facts(move_facts(plan))
-    if hindered := hindrance(plan):
-        screen.print(f"not done: {hindered}", style="yellow", markup=False)
-    screen.print()

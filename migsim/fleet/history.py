@@ -193,8 +193,7 @@ def _note_decision(history: History, entry: Entry) -> None:
         history.undone.append(f"{entry.subject}: {entry.details.get('reason')}")
     elif what == "balance" and entry.details.get("given_up"):
         history.undone.append(
-            f"{entry.subject}: no order of moves leads {entry.details['given_up']} of the machines "
-            "to where they should run"
+            f"{entry.subject}: no order of moves leads there {entry.details['given_up']}"
         )
 
 

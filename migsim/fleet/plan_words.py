@@ -37,7 +37,7 @@ def hindrance(plan: JobPlan) -> str:
         return plan.objection
     if isinstance(plan, BalancePlan):
         stay = ", ".join(plan.order.given_up)
-        return plan.problem or (f"no order of moves leads them there: {stay}" if stay else "")
+        return plan.problem or (f"no order of moves leads there {stay}" if stay else "")
     best = plan.candidates[0]
     if best.staying:
         whole = f"{best.staying} of {len(best.requests)} machines cannot leave"

@@ -152,7 +152,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar], machines: Sequence[str], least: 
                 zorder=3,
             )  # fmt: skip
         if bar.ending != "completed":
-            axes.plot(bar.ended, y, _mark(bar.ending), color="#c8143c", ms=4.5, mec="white",
+            axes.plot(bar.ended, y, _mark(bar.ending), color="#c8143c", ms=5.5, mec="white",
                       mew=0.4, zorder=4, clip_on=False)  # fmt: skip
     handles: list[Any] = []
     for name, look in looks.items():
@@ -162,7 +162,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar], machines: Sequence[str], least: 
     if any(bar.paused is not None for bar in bars):
         handles.append(Patch(label="guest paused", facecolor="black"))
     for ending in dict.fromkeys(bar.ending for bar in bars if bar.ending != "completed"):
-        handles.append(Line2D([], [], marker=_mark(ending), color="#c8143c", ls="none", ms=4.5,
+        handles.append(Line2D([], [], marker=_mark(ending), color="#c8143c", ls="none", ms=5.5,
                               mec="white", mew=0.4, label=ending))  # fmt: skip
     return handles
 
