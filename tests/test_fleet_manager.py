@@ -320,3 +320,15 @@ def test_a_crash_in_the_hand_over_is_judged_by_what_had_left(at: float) -> None:
     safe = at > left
     assert endings(outcome) == {"v": "completed" if safe else "lost"}
     assert outcome.state.runs_at["v"] == (("b",) if safe else ())
+
+
+def test_a_forecast_does_not_know_what_will_break() -> None:
+    """The line is down for ten minutes: the move is tried, and tried again, not cancelled."""
+    where = fleet(
+        vm("v"), jobs=(Move(vm="v", to="b", most_downtime=1.0),),
+        migrating=Migrating(retries=20, backoff=10.0),
+        failures=(Failure(at=0.0, kind="down", target="b", lasts=600.0),),
+    )  # fmt: skip
+    outcome = run_fleet(where)
+    assert outcome.cancelled == ()
+    assert outcome.attempts[-1].ending == "completed"
