@@ -29,14 +29,19 @@ class Member:
 
 
 def run_together(
-    tasks: Sequence[ResolvedTask], *, interval: float = 0.0, gang: Gang | None = None
+    tasks: Sequence[ResolvedTask],
+    *,
+    interval: float = 0.0,
+    gang: Gang | None = None,
+    tick: float = 0.01,
 ) -> list[Member]:
     """Return what becomes of guests whose migrations share the link of the first, max-min.
 
-    One starts each ``interval`` seconds; a ``gang`` has one index of contents. Raises `InputError` for parameters that only a migration
-    itself can judge.
+    One starts each ``interval`` seconds; a ``gang`` has one index of contents. Shares are divided,
+    and the gang's members learn from one another, once a ``tick``. Raises `InputError` for
+    parameters that only a migration itself can judge.
     """
-    conductor = Conductor({"link": tasks[0].link.rate})
+    conductor = Conductor({"link": tasks[0].link.rate}, tick=tick)
     members: dict[int, Member] = {}
 
     def start(number: int, task: ResolvedTask) -> None:
