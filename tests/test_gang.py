@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migsim._kernels.encoding import FRAME_BYTES, REFERENCE_BYTES
+from migsim.content import Content, ContentRule
 from migsim.errors import InputError
 from migsim.fleet.conductor import Conductor, Crossing
 from migsim.fleet.together import run_together
 from migsim.gang import Gang
+from migsim.pages import Pages
 from migsim.result import Result
-from migsim.simulate import execute, migrate, run
+from migsim.simulate import execute, run
 from migsim.task import ResolvedTask, Task
 
 IMAGE = 1024  # pages, of 4096
@@ -166,12 +168,17 @@ def test_tasks_without_an_image_keep_their_keys() -> None:
     assert (with_image["image"], with_image["image_seed"]) == (IMAGE * 4096, 0)
 
 
-def test_an_image_lies_scattered_and_is_whole() -> None:
-    """Guests have it at places of their own, and none of it where they hold zeros."""
-    args = {"workload_args": {"image": "8MiB", "duplicate_fraction": 0.0, "content": "heap"}}
-    results = [
-        migrate("dedup", "idle", memory="16MiB", seed=seed, vm_args={"zero_fraction": 0.5}, **args)
-        for seed in (0, 1)
-    ]
-    assert [outcome.result.encoded_pages for outcome in results] == [0, 0]
-    assert results[0].result.zero_pages == 2048
+def test_an_image_is_whole_and_lies_where_no_zeros_are() -> None:
+    """Each guest has it at places of its own, and pages of the same classes."""
+    nonzero = Pages.range(1000, 4096, size=4096)
+    rule = ContentRule(image=IMAGE * 4096, duplicate_fraction=0.0)
+    guests = [Content(rule, guest().resolve().make_workload(), 4096, seed) for seed in (0, 1)]
+    places = [content.place_image(nonzero) for content in guests]
+    for held in places:
+        assert sorted(held[held >= 0]) == list(range(IMAGE))
+        assert (held[:1000] == -1).all()
+    both = int(((places[0] >= 0) & (places[1] >= 0)).sum())
+    assert both == pytest.approx(IMAGE**2 / 3096, rel=0.15)  # as chance has it
+    classes = [content.image_classes() for content in guests]
+    assert (classes[0] == classes[1]).all()
+    assert len(set(classes[0])) > 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,6 @@ def run_together(
         conductor.launch(crossing, lambda share: execute(task, None, share), done, gang)
 
     for number, task in enumerate(tasks):
-        conductor.call_at(number * interval, lambda number=number, task=task: start(number, task))
+        conductor.call_at(number * interval, functools.partial(start, number, task))
     conductor.run()
     return [members[number] for number in range(len(tasks))]
