@@ -19,7 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migsim.experiment import Claim, Plan, all_complete, with_lost_time
-from migsim.network.client import Client, Traffic, announced
+from migsim.network.announcing import announced
+from migsim.network.client import Client, Traffic
 from migsim.plotting import look_of, use_style
 from migsim.units import parse
 

@@ -303,6 +303,8 @@ def shown_default(parameter: Parameter) -> str:
         if parameter.dimension in {"size", "memory share"}:
             whole = f"{value}B" if value % 1024 else format_size(value)
             return f"{parameter.name}={whole.replace(' ', '')}"
+        if math.isinf(value):
+            return f"{parameter.name}=inf"
         printers = {"time": format_seconds, "byte rate": format_rate}
         if parameter.dimension in printers:
             return f"{parameter.name}={printers[parameter.dimension](value).replace(' ', '')}"

@@ -17,6 +17,7 @@ import pytest
 import migsim
 from migsim import Link, Task
 from migsim.cli.main import main
+from migsim.clients import client_parameters
 from migsim.registry import names
 from migsim.timeline import Event
 from migsim.units import GIB, MIB
@@ -129,6 +130,19 @@ def test_json_has_every_promised_key(shell: Shell) -> None:
     assert sum(kinds.values()) == ended.json["bytes_sent"]
     task = Task(algorithm="precopy", workload="uniform", memory="16MiB")
     assert ended.json["key"] == task.key
+
+
+def test_clients_are_shown_and_chosen(shell: Shell) -> None:
+    usual, far = (shell.migrate("precopy", "--json", *more).json
+                  for more in ((), ("-c", "reach=sites", "-c", "rtt=5ms")))  # fmt: skip
+    assert usual["connections_lost"] == far["connections_lost"] == 0
+    assert far["client_outage_seconds"] > usual["client_outage_seconds"] + 0.5  # type: ignore[operator]
+    shown = shell.migrate("precopy").out
+    assert "clients      waited 200.4 ms at most; connections lost: 0" in shown
+    refused = shell.migrate("precopy", "-c", "reach")
+    assert (refused.status, refused.err) == (2, "migsim: -c reach: expected key=value\n")
+    listed = shell("list", "clients").out
+    assert all(each.name in listed for each in client_parameters())
 
 
 def test_json_of_unlimited_links_is_json(shell: Shell) -> None:

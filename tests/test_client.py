@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migsim import InputError
-from migsim.network.client import Client, announced
+from migsim.network.announcing import announced
+from migsim.network.client import Client
 from migsim.validate.client import Wait, recorded
 
 aways = st.floats(0.001, 60.0)

@@ -82,7 +82,9 @@ def test_the_experiments_of_the_issues_are_there() -> None:
 
 
 def test_the_standard_suite_has_every_algorithm() -> None:
-    assert sorted(ci.ALGORITHMS) == names("algorithm")
+    """Those for disks do on its guests, which have none, what pre-copy does."""
+    for_memory = [name for name in names("algorithm") if not name.startswith("storage_")]
+    assert sorted(ci.ALGORITHMS) == for_memory
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -308,3 +308,47 @@ def test_whatever_breaks_nobody_is_astray_without_a_reason(data: st.DataObject) 
     done = {one.vm for one in outcome.attempts if one.ending == "completed"}
     gone = set(outcome.state.astray)
     assert told | done | gone == {one.name for one in vms}
+
+
+def test_a_disk_is_copied_unless_both_hosts_reach_its_datastore() -> None:
+    disk = {"size": "64MiB", "workload": "uniform(rate=1MB/s)"}
+    hosts = [host("a", storage=("san",)), host("b", storage=("san",)), host("c")]
+    for store, to, copied in (("san", "b", False), ("san", "c", True), (None, "b", True)):
+        one = vm("v", disk_args=disk, datastore=store, algorithm="storage_mirror")
+        outcome = run_fleet(fleet(one, given=hosts, jobs=(Move(vm="v", to=to),)))
+        assert endings(outcome) == {"v": "completed"}
+        assert (outcome.attempts[0].result.sent_disk > 0) == copied
+
+
+def test_who_forgets_the_disk_loses_the_machine_and_it_is_said() -> None:
+    one = vm("v", disk_args={"size": "64MiB"})
+    outcome = run_fleet(fleet(one, jobs=(Move(vm="v", to="b"),)))
+    assert endings(outcome) == {"v": "lost"}
+    assert "blocks" in outcome.state.astray["v"]
+
+
+@pytest.mark.parametrize("at", [0.0005, 0.5, 2.0, 5.0])
+def test_a_crash_in_the_hand_over_is_judged_by_what_had_left(at: float) -> None:
+    """Device state of 64 MiB takes half a second: before its end the source has the guest."""
+    one = vm("v", workload="idle", workload_args={}, vm_args={
+        "device_state": "64MiB", "resume_seconds": 4.0,
+    }, algorithm="stop_and_copy")  # fmt: skip
+    calm = run_fleet(fleet(one, jobs=(Move(vm="v", to="b"),))).attempts[0].result
+    left = calm.total_seconds - 4.0 - 1e-4
+    crash = Failure(at=at, kind="crash", target="a")
+    outcome = run_fleet(fleet(one, jobs=(Move(vm="v", to="b"),), failures=(crash,)))
+    safe = at > left
+    assert endings(outcome) == {"v": "completed" if safe else "lost"}
+    assert outcome.state.runs_at["v"] == (("b",) if safe else ())
+
+
+def test_a_forecast_does_not_know_what_will_break() -> None:
+    """The line is down for ten minutes: the move is tried, and tried again, not cancelled."""
+    where = fleet(
+        vm("v"), jobs=(Move(vm="v", to="b", most_downtime=1.0),),
+        migrating=Migrating(retries=20, backoff=10.0),
+        failures=(Failure(at=0.0, kind="down", target="b", lasts=600.0),),
+    )  # fmt: skip
+    outcome = run_fleet(where)
+    assert outcome.cancelled == ()
+    assert outcome.attempts[-1].ending == "completed"

@@ -27,7 +27,7 @@ GOLDEN = (
     '"initial_window":10,"jitter":0.0,"loss":0.0,"mtu":1500,"outages":null,"overhead":90,'
     '"page_header":8,"queue":null,"rate":125000000.0,"receive_buffer":6291456,'
     '"receive_share":0.65,"rtt":0.0002,"send_buffer":null,"send_refill":0.3333333333333333,"send_share":0.943,"streams":1,'
-    '"trace":null},"link_digest":"...","model":5,"seed":7,"vm":{"catch_up":0.0,"clear_chunk":1073741824,'
+    '"trace":null},"link_digest":"...","model":6,"seed":7,"vm":{"catch_up":0.0,"clear_chunk":1073741824,'
     '"codec_costs":"reference","device_state":null,"dirty_log":"sync","fault_seconds":2e-05,'
     '"first_write_seconds":0.0,"load":1.0,"log_needs_vcpus":false,'
     '"memory":1073741824,"memory_model":"sizes","page_seconds":0.0,"page_size":4096,'

@@ -234,7 +234,7 @@ class _PlacedBytes(_Placed):
         self._bytes.classes(out[self._first :])
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _read(path: Path, modified: int) -> Trace:
     """Read a recording once for a whole sweep; ``modified`` tells its versions apart."""
     del modified

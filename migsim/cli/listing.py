@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_KINDS = ("algorithms", "workloads", "links", "codecs", "machine", "experiments")
+_KINDS = ("algorithms", "workloads", "links", "codecs", "machine", "clients", "experiments")
 
 
 @click.command("list")
 @click.argument("kind", required=False, metavar=f"[{'|'.join(_KINDS)}]")
 def command(kind: str | None) -> None:
-    """List algorithms, workloads, links, codecs, the machine's parameters, experiments; or all."""
+    """List algorithms, workloads, links, codecs, machine, clients, experiments; or all."""
     from rich.console import Console
 
+    from migsim.clients import Clients, client_parameters
     from migsim.content import ContentRule
     from migsim.network import Link
+    from migsim.network.announcing import Reach
+    from migsim.network.client import Client
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"list: got '{kind}', {did_you_mean(kind, _KINDS)}")
@@ -46,6 +49,12 @@ def command(kind: str | None) -> None:
         if chosen == "workloads":
             console.print("\nEvery workload has these parameters (-w) besides:")
             _explain(console, ContentRule)
+        if chosen == "clients":
+            console.print("\nClients have these parameters (-c):")
+            _explain(console, Clients, client_parameters())
+            _explain(console, Client, client_parameters())
+            console.print("\nThe network between them and the guest has these (-c) besides:")
+            _explain(console, Reach)
         if kind is None:
             console.print()
 
@@ -54,6 +63,7 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
     from migsim.codecs import CODECS
     from migsim.experiment import load
     from migsim.machine import VirtualMachine
+    from migsim.network.announcing import REACHES
     from migsim.parameters import read_parameters
     from migsim.registry import find, names
 
@@ -71,6 +81,15 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
     if kind == "machine":
         shown = " ".join(shown_default(p) for p in read_parameters(VirtualMachine, skip=0))
         return [("-v", "What the virtual machine and its hypervisor are like", shown)]
+    if kind == "clients":
+        return [
+            (
+                name,
+                _sentence(summary),
+                f"reach={name}" + "".join(f" {k}={v}" for k, v in own.items()),
+            )
+            for name, (summary, own) in REACHES.items()
+        ]
     singular = {"algorithms": "algorithm", "workloads": "workload", "links": "link"}[kind]
     entries = []
     for name in names(singular):  # type: ignore[arg-type]
@@ -94,8 +113,11 @@ def _differs(kind: str, parameter: Parameter) -> bool:
     return parameter.required or parameter.default != getattr(Link, parameter.name, None)
 
 
-def _explain(console: Console, described: type) -> None:
-    """Print what each parameter of a class means: the text of its docstring."""
+def _explain(console: Console, described: type, usual: tuple[Parameter, ...] | None = None) -> None:
+    """Print what each parameter of a class means: the text of its docstring.
+
+    ``usual`` are parameters, some of the class among them, whose defaults are not the class's.
+    """
     from rich.table import Table
 
     from migsim.cli.tables import print_whole
@@ -107,7 +129,8 @@ def _explain(console: Console, described: type) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(max_width=80)
-    for parameter in read_parameters(described, skip=0):
+    listed = read_parameters(described, skip=0) if usual is None else usual
+    for parameter in (each for each in listed if each.name in texts):
         text = " ".join(texts[parameter.name].split()).replace("``", "'")
         table.add_row(shown_default(parameter), text)
     print_whole(console, table)

@@ -25,12 +25,14 @@ from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Request
 from migsim.result import Result
 
-__all__ = ["Candidate", "candidates", "name_of", "plan_evacuation", "simulate_candidate"]
+__all__ = ["Candidate", "name_of", "plan_evacuation", "simulate_candidate"]
 
 _TURNS = 12
 """Instants at which the migration of each machine is predicted."""
 
 Order = Literal["quiet", "listed", "smallest", "largest", "random"]
+
+_ORDERS: tuple[Order, ...] = ("quiet", "listed", "smallest", "largest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,27 +67,32 @@ def plan_evacuation(
 ) -> list[Candidate]:
     """Return the candidates for a job that starts now, the best first.
 
-    ``to`` names the destination of each machine. Faults are not foreseen.
+    The number of migrations at a time matters most, so it is chosen with the first order, and the
+    others are tried with that. ``to`` names the destination of each machine. Faults are not
+    foreseen.
     """
     calm = dataclasses.replace(fleet, failures=(), jobs=())
     forecast = Forecast(calm)
-    found = [
-        simulate_candidate(calm, positions, job, to, order, concurrency, forecast)
-        for order, concurrency in candidates(fleet, positions, job)
-    ]
-    return sorted(found, key=lambda candidate: candidate.costs(job))
+
+    def simulated(order: Order, concurrency: int) -> Candidate:
+        return simulate_candidate(calm, positions, job, to, order, concurrency, forecast)
+
+    def costs(candidate: Candidate) -> tuple[float, ...]:
+        return candidate.costs(job)
+
+    first, *others = _ORDERS if job.order == "best" else (job.order,)
+    found = [simulated(first, number) for number in _numbers(fleet, positions, job)]
+    best = min(found, key=costs)
+    found += [simulated(order, best.concurrency) for order in others]
+    return sorted(found, key=costs)
 
 
-def candidates(fleet: Fleet, positions: Positions, job: Evacuate) -> list[tuple[Order, int]]:
-    """Return the orders and numbers of migrations at a time that are worth a try."""
-    orders: list[Order] = ["quiet", "listed", "smallest", "largest"]
-    if job.order != "best":
-        orders = [job.order]
-    most = min(fleet.hosts[job.host].most_migrations, max(1, len(positions.on(job.host))))
-    numbers = sorted({min(2**k, most) for k in range(most.bit_length() + 1)})
+def _numbers(fleet: Fleet, positions: Positions, job: Evacuate) -> list[int]:
+    """Return the numbers of migrations at a time that are worth a try: 1, 2, 4 ... to the most."""
     if job.concurrency is not None:
-        numbers = [job.concurrency]
-    return [(order, number) for number in numbers for order in orders]
+        return [job.concurrency]
+    most = min(fleet.hosts[job.host].most_migrations, max(1, len(positions.on(job.host))))
+    return sorted({min(2**k, most) for k in range(most.bit_length() + 1)})
 
 
 def simulate_candidate(

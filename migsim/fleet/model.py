@@ -106,6 +106,8 @@ class Vm:
         cpu: cores that it uses on average.
         workload, workload_args: as in `migsim.Task`.
         vm_args: further attributes of `migsim.VirtualMachine`.
+        client_args: who talks to it, as in `migsim.Task`; by default a client on its segment, or
+            at its old site where it moves to another network.
         disk_args: its disk, as in `migsim.Task`; empty for none.
         datastore: where its disk lies, if hosts share it.
         algorithm, algorithm_args: how it migrates, where that is not the fleet's way
@@ -121,6 +123,7 @@ class Vm:
     workload: str = "idle"
     workload_args: Arguments = field(default_factory=dict)
     vm_args: Arguments = field(default_factory=dict)
+    client_args: Arguments = field(default_factory=dict)
     disk_args: Arguments = field(default_factory=dict)
     datastore: str | None = None
     algorithm: str | None = None
@@ -231,8 +234,8 @@ class Balance:
         most_moves: migrations at most; None for any number.
         horizon: seconds for which the new placement is expected to hold: what a migration costs
             its guest has to be gained within them.
-        gap: how far from the optimum the placement may be, relative.
-        most_seconds: of the search; the best placement found by then is taken.
+        gap: how far from the optimum the placement may be, relative; the search goes on until that
+            is proven, or it has tried all that it can.
     """
 
     at: Seconds = 0.0
@@ -240,7 +243,6 @@ class Balance:
     most_moves: Count | None = None
     horizon: Seconds = 3600.0
     gap: Fraction = 0.02
-    most_seconds: Seconds = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)

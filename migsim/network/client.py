@@ -1,11 +1,11 @@
 """What a TCP client of a migrating guest sees: how long it waits, and whether it stays connected.
 
 From the pause on, frames for the guest go to a host where nobody takes them, until the guest runs
-at the destination *and* the switches know it: that time is called ``away``. The network loses what
-a client sends meanwhile, and the client goes on when it next retransmits, not when the guest is
-back. The rules are Linux's: RFC 6298 with a floor of 200 ms, RFC 8985's tail loss probe, and
-Documentation/networking/ip-sysctl on when a connection is given up. ``migsim/data/tcp-gap.csv``
-holds what Linux was measured to do (`migsim.validate.client`).
+at the destination *and* the network knows it (`migsim.network.announcing`): that time is called
+``away``. The network loses what a client sends meanwhile, and the client goes on when it next
+retransmits, not when the guest is back. The rules are Linux's: RFC 6298 with a floor of 200 ms,
+RFC 8985's tail loss probe, and Documentation/networking/ip-sysctl on when a connection is given up.
+``migsim/data/tcp-gap.csv`` holds what Linux was measured to do (`migsim.validate.client`).
 """
 
 from __future__ import annotations
@@ -16,29 +16,18 @@ from itertools import pairwise
 from typing import Literal
 
 from migsim.errors import InputError
+from migsim.units import Count, Seconds
 
-__all__ = ["Client", "Traffic", "announced"]
+__all__ = ["Client", "Traffic"]
 
 Traffic = Literal["requests", "upload", "download"]
 
 _PROBE_SLACK = 0.008
 """Seconds that Linux adds to a probe of several segments: TCP_TIMEOUT_MIN, two ticks at 250 Hz."""
-
-
-def announced(lost: int = 0) -> float:
-    """Return seconds from the resume to the first announcement that arrives, if ``lost`` do not.
-
-    QEMU sends five, at once and then after 50, 150, 250 and 350 ms (migration parameters
-    announce-initial, -step and -rounds). VMware's knowledge base (343401) tells of about five, and
-    of no times. Infinite where all are lost: then the guest's own first frame announces it, or the
-    switch's table ages.
-
-    >>> [round(announced(lost), 3) for lost in range(6)]
-    [0.0, 0.05, 0.2, 0.45, 0.8, inf]
-    """
-    if lost >= 5:
-        return math.inf
-    return math.fsum(0.05 + 0.1 * step for step in range(lost))
+_MOST_RETRIES = 255
+"""Of tcp_retries2, which newer kernels keep in a byte."""
+_MOST_ATTEMPTS = 100_000
+"""Of a user timeout in ceilings: 140 days by default, and what can still be listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +54,14 @@ class Client:
     """
 
     traffic: Traffic = "requests"
-    rtt: float = 0.0
-    queue: float = 0.0
-    period: float = math.inf
-    floor: float = 0.2
-    ceiling: float = 120.0
+    rtt: Seconds = 0.0
+    queue: Seconds = 0.0
+    period: Seconds = math.inf
+    floor: Seconds = 0.2
+    ceiling: Seconds = 120.0
     tail_probe: bool = True
-    retries: int = 15
-    user_timeout: float | None = None
+    retries: Count = 15
+    user_timeout: Seconds | None = None
     queued: bool = False
 
     def __post_init__(self) -> None:
@@ -86,12 +75,23 @@ class Client:
         for name in ("period", "floor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"client: {name} is {getattr(self, name)}, expected more than 0 s")
+        for name in ("floor", "ceiling"):
+            if math.isinf(getattr(self, name)):
+                raise InputError(f"client: {name} is inf, expected a finite time")
         if not self.ceiling >= self.timeout:
             raise InputError(
                 f"client: ceiling is {self.ceiling}, expected at least the timeout {self.timeout}"
             )
-        if self.retries < 1:
-            raise InputError(f"client: retries is {self.retries}, expected at least 1")
+        if not 1 <= self.retries <= _MOST_RETRIES:
+            raise InputError(
+                f"client: retries is {self.retries}, expected at least 1 and at most "
+                f"{_MOST_RETRIES}"
+            )
+        most, patience = _MOST_ATTEMPTS * self.ceiling, self.user_timeout
+        if patience is not None and not 0 < patience <= most:
+            raise InputError(
+                f"client: user_timeout is {patience}, expected more than 0 s and at most {most:g}"
+            )
 
     @property
     def timeout(self) -> float:
@@ -128,6 +128,25 @@ class Client:
         >>> [round(at, 1) for at in Client().attempts()][:6]
         [0.0, 0.2, 0.4, 0.8, 1.6, 3.2]
         """
+        return self._timers()[:-1]
+
+    @property
+    def given_up(self) -> float:
+        """Seconds from the first sending until the program is told that the connection is lost.
+
+        >>> round(Client(retries=5, tail_probe=False).given_up, 1)
+        12.6
+        >>> Client(user_timeout=5.0).given_up
+        5.2
+        """
+        return self._timers()[-1]
+
+    def _timers(self) -> list[float]:
+        """Return the `attempts` and, at the end, when TCP gives up.
+
+        That is when the timer fires once too often; Linux since 4.19 sets it for no later than the
+        user timeout (tcp_clamp_rto_to_user_timeout).
+        """
         bulk = self.traffic != "requests"
         times = [] if bulk else [0.0]
         at = 0.0
@@ -136,40 +155,47 @@ class Client:
             # the timeout.
             at = self.probe if bulk else self.timeout
             times.append(at)
-        wait, first = self.timeout, at
-        while (at := at + wait) - first < self.patience:
+        wait, first, patience = self.timeout, at, self.patience
+        while (at := at + wait) - first < patience:
             times.append(at)
             wait = min(self.ceiling, 2.0 * wait)
-        return times
+        return [*times, at if self.user_timeout is None else first + self.user_timeout]
 
-    def gap(self, away: float, at: float = 0.0) -> float:
+    def gap(
+        self, away: float, at: float = 0.0, *, unheard: float = 0.0, farther: float = 0.0
+    ) -> float:
         """Return how long the client waits: infinite where the connection is lost.
 
         A request that is first sent ``at`` seconds into the absence is answered after this time.
         ``at`` is of no concern to bulk: an upload's last segment that arrived and the next one that
         the guest's program can read are so far apart. A download's next segment leaves the guest,
-        whose clock stands still in the pause, with its probe or first retransmission, and tells the
-        switches where it is; so ``away`` is the downtime there, and nothing is multiplied.
+        whose clock stands still in the pause, with its probe or first retransmission; nothing is
+        multiplied. During the last ``unheard`` seconds of the absence the guest runs and sends, but
+        acknowledgements do not find it: what is sent then brings a download no further.
+
+        ``farther`` is what the path's round trip has grown by when the client is answered.
         """
         if self.traffic == "download":
-            return away + (self.probe if self.tail_probe else self.timeout)
+            return away - unheard + self._first_after(unheard) + farther / 2.0
         if self.traffic == "requests":
-            return self.rtt if away <= at else self._answered(self._first_after(away - at))
+            if away <= at:
+                return self.rtt + farther
+            return self._answered(self._first_after(away - at), farther)
         if self.queued or away < self.rtt + self.queue:
-            return away + self.rtt  # what was sent last arrives, and tells what is missing
-        return self._answered(self._first_after(away - self.rtt))
+            return away + self.rtt + farther  # what was sent last arrives, and tells what is lost
+        return self._answered(self._first_after(away - self.rtt), farther)
 
-    def _answered(self, attempt: float) -> float:
+    def _answered(self, attempt: float, farther: float = 0.0) -> float:
         """Return when the client goes on, of the attempt that the guest receives.
 
         An upload's last acknowledgement takes half a round trip, and so does what is sent again. A
         probe takes a whole one more: it tells what is missing, which is sent then.
         """
         probed = self.traffic == "upload" and self.tail_probe and attempt <= self.probe
-        return attempt + (2.0 if probed else 1.0) * self.rtt
+        return attempt + (2.0 if probed else 1.0) * (self.rtt + farther)
 
     def _first_after(self, needed: float) -> float:
-        if self.queued:
+        if self.queued and self.traffic != "download":
             return needed
         return next((at for at in self.attempts() if at >= needed), math.inf)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from migsim._kernels.content import BLEND, BLENDS, FORCED
@@ -18,11 +20,16 @@ _MOST_SPOTS = 16  # beyond, writes to random places are nearly as good
 _UNKNOWN = PAGE_BYTES | 1 << 16 | FORCED  # the page vanished before it was read
 
 
+_KEPT = 8
+"""Recordings whose summaries are kept: every guest of a fleet replays one of a few."""
+
+
 def has_content(trace: Trace) -> bool:
     """Tell whether a recording says what its writes changed."""
     return {"changed", "runs", "size_lz4", "size_zstd"} <= set(trace.columns)
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def changes_of(trace: Trace) -> Integers:
     """Return what each entry of ``trace.pages`` changes: int64, as kernels need it."""
     changed, runs = trace.columns["changed"], trace.columns["runs"]
@@ -33,6 +40,7 @@ def changes_of(trace: Trace) -> Integers:
     return np.where(changed == NOT_MEASURED, _UNKNOWN, changes)
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def spots_of(trace: Trace) -> int:
     """Return in how many places of a page its writes fall; 0 for any place.
 
@@ -49,6 +57,7 @@ def spots_of(trace: Trace) -> int:
     return 0 if spots[best] == _MOST_SPOTS else int(spots[best])
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def classes_of(trace: Trace) -> Bytes:
     """Return a class for each page: the blend that lz4 and zstd make as much of.
 

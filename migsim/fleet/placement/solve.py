@@ -3,15 +3,22 @@
 A search in stages, each only if the one before has not proven the gap that was asked for:
 
 1. The relaxation in which what comes into hosts is liquid, solved host by host
-   (`placement_milp.solve_by_blocks`): a bound, and which machines had better leave. They are put
-   where they cost least, and the placement is improved by moves and swaps (`placement_search`).
+   (`placement.bound`): a bound, and which machines had better leave. They are put
+   where they cost least, and the placement is improved by moves and swaps (`placement.search`).
 2. The present placement, improved likewise; and, where the number of moves is limited, which ties
    all hosts together, the same relaxation as one program.
 3. Small exact programs of the machines on a few hosts, over and over; as large as they have to be
    where a constraint is still broken, up to the whole problem.
 
-No stage looks at the clock: the same problem has the same answer, whatever the machine. The result
-is checked against every constraint before it is returned.
+No stage looks at the clock, only at gaps, nodes and rounds: with one version of SciPy the same
+problem has the same answer, however fast the machine. The result is checked against every
+constraint before it is returned. The bound is that of the whole problem, up to the tolerance of
+HiGHS (1e-6 core-seconds a host).
+
+Measured on 2 cores, 100 hosts and 2,000 machines: 3 to 8 s and a gap under 0.1 % with memory filled
+to 93 %, also with 200 rules of five machines apart; 7 to 30 s with a limit on moves. Where memory
+is filled to 97 % or more, hosts exchange machines nearly one by one: gaps of 2 % (97 %) to 17 %
+(98.5 %) were left after 30 s, and 10 % with 20 rules of 90 machines apart on 100 hosts.
 """
 
 from __future__ import annotations
@@ -22,16 +29,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from migsim.errors import InputError, did_you_mean
-from migsim.fleet.placement_milp import Columns, build, relaxed_columns, solve, solve_by_blocks
-from migsim.fleet.placement_model import Ints, Items, Problem, compile_problem
-from migsim.fleet.placement_search import State
-from migsim.fleet.placement_verdict import check_each_constraint, why_impossible
+from migsim.fleet.placement.bound import solve_by_blocks
+from migsim.fleet.placement.milp import Columns, build, relaxed_columns, solve
+from migsim.fleet.placement.model import Ints, Items, Problem, compile_problem
+from migsim.fleet.placement.search import State
+from migsim.fleet.placement.verdict import check_each_constraint, why_impossible
 
 __all__ = ["Placement", "Problem", "place", "place_evacuees"]
 
 _STEPS = 2_000  # of a local search; 100 hosts and 2,000 machines need a few hundred
-_NODES = 200  # of the search tree of an exact program of a few hosts
-_FEW = 4  # hosts in one
+_NODES = 100  # of the search tree of an exact program of a few hosts
+_FEW = 3  # hosts in one
 _ROUNDS = 40  # such programs
 _WHOLE = 2_000  # binary columns up to which the whole problem is solved as one exact program
 _LARGEST = 40_000  # and up to which it is tried where nothing else keeps the constraints
@@ -71,9 +79,10 @@ def place(problem: Problem, *, gap: float = 0.02) -> Placement:
     Raises:
         InputError: where there is none, or none was found, with the constraint that is in the way.
     """
+    if not problem.vms:
+        nothing = {"objective": 0.0, "loads": 0.0, "migrations": 0.0, "bound": 0.0, "before": 0.0}
+        return Placement(hosts={}, moves=(), **nothing)
     items = compile_problem(problem)
-    if not len(items.members):
-        return _placement(problem, items, np.zeros(0, np.int64), 0.0)
     check_each_constraint(problem, items)
     best, bound = _search(problem, items, gap)
     if best is None:

@@ -13,15 +13,18 @@ same answer on a slow machine as on a fast one.
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 
-from migsim.fleet.placement_model import Bools, Floats, Ints, Items
+from migsim.fleet.placement.model import Bools, Floats, Ints, Items
 
 __all__ = [
     "Answer",
@@ -31,7 +34,6 @@ __all__ = [
     "pools_of",
     "relaxed_columns",
     "solve",
-    "solve_by_blocks",
 ]
 
 
@@ -201,7 +203,7 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
         row = np.array([rows.add(1, -np.inf, items.most_moves - moved)])
         rows.put(row, np.arange(direct), items.moves[columns.item, columns.host].astype(float))
         rows.put(row, direct + np.arange(pooled), moves)
-    prices = _put_terms(rows, items, columns, at, unit)
+    excesses = _put_terms(rows, items, columns, at, unit)
     coming = 1.0 if pooled else 0.0
     high = [
         np.ones(direct + pooled),
@@ -209,14 +211,14 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
         np.full(hosts, coming * items.memory.sum() / unit),
         items.most_cpu[columns.hosts],
         items.room[columns.hosts] / unit,
-        np.full(len(prices), np.inf),
+        np.full(excesses, np.inf),
     ]
     homes = np.concatenate([items.home[columns.item], items.home[columns.moved]])
     homeless = len(items.room) + np.concatenate([columns.item, columns.moved])
     of_host = np.tile(columns.hosts, 4 + len(items.terms))
     return Program(
         price=np.concatenate(
-            [items.cost[columns.item, columns.host], cost, np.zeros(4 * hosts), prices]
+            [items.cost[columns.item, columns.host], cost, np.zeros(4 * hosts), np.ones(excesses)]
         ),
         matrix=rows.matrix(int(at[-1])),
         least=np.concatenate(rows.low),
@@ -230,68 +232,41 @@ def build(items: Items, columns: Columns, *, moved: int = 0) -> Program:
 
 def solve(program: Program, *, gap: float, nodes: int) -> Answer:
     """Solve a program up to a relative gap, or as far as so many nodes of the search tree lead."""
-    found = milp(
-        program.price,
-        integrality=program.binary.astype(int),
-        bounds=Bounds(np.zeros(len(program.high)), program.high),
-        constraints=LinearConstraint(program.matrix, program.least, program.most),
-        options={"mip_rel_gap": gap, "node_limit": nodes},
-    )
+    with _silence():
+        found = milp(
+            program.price,
+            integrality=program.binary.astype(int),
+            bounds=Bounds(np.zeros(len(program.high)), program.high),
+            constraints=LinearConstraint(program.matrix, program.least, program.most),
+            options={"mip_rel_gap": gap, "node_limit": nodes},
+        )
     bound = -math.inf if found.mip_dual_bound is None else float(found.mip_dual_bound)
     return Answer(found.status == 2, bound, found.x)
 
 
-def solve_by_blocks(program: Program) -> Answer:
-    """Bound a relaxation by Lagrange's method and return a choice that nearly attains the bound.
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from standard output what HiGHS prints whatever its options say.
 
-    The rows that tie hosts together (what leaves some comes into others, a limit on all moves) are
-    given the prices that they have in the linear program; then each host is a small program of its
-    own, solved to its end. The sum is a bound, at least as good as that of the linear program
-    (Geoffrion 1974, from memory), in a fraction of the time that the whole program needs.
+    The HiGHS of SciPy 1.17 leaves a line about `transformNewIntegerFeasibleSolution` there, by C's
+    own buffer, which must be emptied while it still leads nowhere.
     """
-    equal = program.least == program.most
-    linear = linprog(
-        program.price,
-        A_ub=program.matrix[~equal],
-        b_ub=program.most[~equal],
-        A_eq=program.matrix[equal],
-        b_eq=program.most[equal],
-        bounds=np.column_stack([np.zeros(len(program.high)), program.high]),
-        method="highs",
-    )
-    if linear.x is None:
-        return Answer(linear.status == 2, -math.inf, None)
-    dual = np.zeros(len(equal))
-    dual[~equal], dual[equal] = linear.ineqlin.marginals, linear.eqlin.marginals
-    entries = program.matrix.tocoo()
-    lowest = np.full(len(equal), np.iinfo(np.int64).max)
-    highest = np.full(len(equal), -1)
-    np.minimum.at(lowest, entries.row, program.block[entries.col])
-    np.maximum.at(highest, entries.row, program.block[entries.col])
-    ties = lowest < highest
-    price = program.price - program.matrix[ties].T @ dual[ties]
-    bound = float(dual[ties] @ program.most[ties])
-    chosen = linear.x.copy()
-    columns = program.matrix.tocsc()
-    for block in np.unique(program.block):
-        own = np.flatnonzero(program.block == block)
-        rows = np.flatnonzero(~ties & (lowest == block))
-        part = Program(
-            price=price[own],
-            matrix=columns[:, own].tocsr()[rows],
-            least=program.least[rows],
-            most=program.most[rows],
-            high=program.high[own],
-            binary=program.binary[own],
-            block=program.block[own],
-            direct=0,
-        )
-        answer = solve(part, gap=0.0, nodes=10_000)
-        if answer.x is None:
-            return Answer(answer.impossible, float(linear.fun), None)
-        bound += answer.bound
-        chosen[own] = answer.x
-    return Answer(False, max(bound, float(linear.fun)), chosen)
+    flush = ctypes.CDLL(None).fflush
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed: nothing is printed anyway
+        yield
+        return
+    flush(None)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _put_items(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
@@ -341,16 +316,14 @@ def _put_groups(rows: _Rows, items: Items, columns: Columns, at: Ints) -> None:
         rows.put(first + columns.pool[coming], at[1] + coming, 1.0)
 
 
-def _put_terms(rows: _Rows, items: Items, columns: Columns, at: Ints, unit: float) -> Floats:
-    """The excess of a term is at least what the load makes it; return the prices of excesses."""
+def _put_terms(rows: _Rows, items: Items, columns: Columns, at: Ints, unit: float) -> int:
+    """The excess of a term, in core-seconds, is at least what the load makes it; count them."""
     hosts = np.arange(len(columns.hosts))
-    prices = []
     for index, term in enumerate(items.terms):
         factor, threshold = term.factor[columns.hosts], term.threshold[columns.hosts]
         excess = int(at[6]) + index * len(hosts)
         first = rows.add(len(hosts), -np.inf, threshold)
         scale = unit if term.is_memory else 1.0
         rows.put(first + hosts, int(at[5 if term.is_memory else 4]) + hosts, factor * scale)
-        rows.put(first + hosts, excess + hosts, -1.0)
-        prices.append(np.full(len(hosts), term.price))
-    return np.concatenate(prices) if prices else np.zeros(0)
+        rows.put(first + hosts, excess + hosts, -1.0 / term.price)
+    return len(hosts) * len(items.terms)

@@ -182,7 +182,7 @@ def compile_problem(problem: Problem) -> Items:
         groups=groups,
         cores=np.array([host.cores for host in problem.hosts], float),
         room=np.maximum(room, still[1]),
-        most_cpu=np.maximum(most_cpu, still[0]),
+        most_cpu=np.maximum(most_cpu, still[0]) * (1.0 + 1e-9),  # sums round as they like
         terms=_terms(problem, float(cpu.sum()), float(memory.sum())),
         most_moves=_ANY if problem.most_moves is None else problem.most_moves,
     )
@@ -278,6 +278,7 @@ def called(rule: Rule) -> str:
 
 
 def _check(problem: Problem) -> None:
+    _check_numbers(problem)
     hosts = [host.name for host in problem.hosts]
     vms = [vm.name for vm in problem.vms]
     for kind, names in (("host", hosts), ("machine", vms)):
@@ -295,3 +296,30 @@ def _check(problem: Problem) -> None:
             if name not in known:
                 what = "host" if known is known_hosts else "machine"
                 raise InputError(f"{place}: no {what} {name!r}; {did_you_mean(name, known)}")
+
+
+def _check_numbers(problem: Problem) -> None:
+    shape, number = np.shape(problem.costs), len(problem.vms)
+    if shape not in ((number,), (number, len(problem.hosts))):
+        raise InputError(
+            f"placement: costs have the shape {shape}, expected ({number},) or "
+            f"({number}, {len(problem.hosts)})"
+        )
+    if not np.all(np.isfinite(problem.costs)) or np.any(problem.costs < 0.0):
+        raise InputError("placement: costs have to be finite and not negative")
+    for name, value in (("horizon", problem.horizon), ("most_cpu", problem.most_cpu)):
+        if not value > 0.0:
+            raise InputError(f"placement: {name} is {value}, expected more than 0")
+    for name, least in (("evenness", problem.evenness), ("tolerance", problem.tolerance)):
+        if not least >= 0.0:
+            raise InputError(f"placement: {name} is {least}, expected 0 or more")
+    if not problem.levels or min(problem.levels) <= 0.0:
+        raise InputError(
+            f"placement: levels are {tuple(problem.levels)}, expected some, all more than 0"
+        )
+    for host in problem.hosts:
+        if host.cores <= 0.0 or host.memory <= 0:
+            raise InputError(
+                f"host {host.name!r}: {host.cores:g} cores and {host.memory} bytes of memory, "
+                "expected more than 0 of both"
+            )
