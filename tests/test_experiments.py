@@ -23,6 +23,7 @@ from migsim import InputError, Task
 from migsim.cli.run import _write
 from migsim.collect import collect
 from migsim.experiment import Experiment, Plan, load, with_lost_time
+from migsim.fleet.fault_task import FaultTask
 from migsim.plotting import (
     Panel,
     dot_panels,
@@ -33,7 +34,6 @@ from migsim.plotting import (
     ordered,
 )
 from migsim.registry import names
-from migsim.fleet.fault_task import FaultTask
 from migsim.store import Store, frame
 from migsim.task import ResolvedTask
 from migsim.work import Unit

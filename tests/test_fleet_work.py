@@ -177,7 +177,8 @@ def test_a_fault_is_in_the_key() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"order": "alphabetic"}, "order is 'alphabetic'"), ({"concurrency": 0}, "concurrency is 0"),
+        ({"order": "alphabetic"}, "order is 'alphabetic'"),
+        ({"concurrency": 0}, "concurrency is 0"),
         ({"memory_share": 2.0}, "memory_share is 2.0"), ({"scenario": "no.toml"}, "no.toml"),
         ({"algorithm": "precopi"}, "precopy"), ({"algorithm_args": {"rounds": 1}}, "rounds"),
         ({"rate": "fast"}, "fast"),
