@@ -177,8 +177,7 @@ def test_a_fault_is_in_the_key() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"order": "alphabetic"}, "order is 'alphabetic'"),
-        ({"concurrency": 0}, "concurrency is 0"),
+        ({"order": "alphabetic"}, "order is"), ({"concurrency": 0}, "concurrency is"),
         ({"memory_share": 2.0}, "memory_share is 2.0"), ({"scenario": "no.toml"}, "no.toml"),
         ({"algorithm": "precopi"}, "precopy"), ({"algorithm_args": {"rounds": 1}}, "rounds"),
         ({"rate": "fast"}, "fast"),
@@ -208,7 +207,7 @@ def test_the_rest_of_the_machinery_knows_such_rows(scenario: str, tmp_path: Path
         old = dataclasses.replace(row, task={**row.task, "algorithm_digest": "0"})
         assert "has changed" in Present().stale(old)
         with pytest.raises(InputError, match="another kind of work"):
-            task_of(frame([row]).iloc[0])
+            task_of(frame([row]).iloc[0].to_dict())
     with pytest.raises(InputError, match="give --seeds"):
         repeat(lambda count: [fault(seed=k) for k in range(count)], lambda tasks: [],
                Precision(0.1))  # fmt: skip
