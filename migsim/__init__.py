@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit
     from migsim.build import child_seed, make_workload, workload_files
     from migsim.codecs import RAW, Codec, make_codec
+    from migsim.disk import Disk
     from migsim.errors import InputError
     from migsim.machine import VirtualMachine
     from migsim.migration import Migration
@@ -45,6 +46,7 @@ _HOMES = {
     "RAW": "codecs",
     "Codec": "codecs",
     "make_codec": "codecs",
+    "Disk": "disk",
     "InputError": "errors",
     "VirtualMachine": "machine",
     "Migration": "migration",
@@ -65,6 +67,7 @@ _HOMES = {
 __all__ = [
     "RAW",
     "Codec",
+    "Disk",
     "InputError",
     "Link",
     "Migration",

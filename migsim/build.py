@@ -10,19 +10,26 @@ from typing import Any
 import numpy as np
 
 from migsim._kernels.draws import random_bits
+from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
 from migsim.parameters import Context, Scalar, convert_all, read_parameters, split_call
-from migsim.registry import Plugin, files_named, find
+from migsim.registry import Plugin, digest_of, files_named, find
 from migsim.workload import Workload
 
 __all__ = [
+    "build_disk",
+    "build_disk_workload",
     "build_vm",
     "build_workload",
     "child_seed",
+    "digest_of_disk",
     "make_workload",
     "workload_files",
 ]
+
+_DISK_PART = 1 << 40
+"""The part of the guest's behaviour that is its disk; far from the parts of its memory."""
 
 
 def build_vm(given: Mapping[str, Any]) -> VirtualMachine:
@@ -31,6 +38,26 @@ def build_vm(given: Mapping[str, Any]) -> VirtualMachine:
         "virtual machine", read_parameters(VirtualMachine, skip=0), given, Context()
     )
     return VirtualMachine(**values)  # type: ignore[arg-type]
+
+
+def build_disk(given: Mapping[str, Any]) -> Disk:
+    """Return the disk with the given attributes, as text or as numbers. Raises `InputError`."""
+    values = convert_all("disk", read_parameters(Disk, skip=0), given, Context())
+    return Disk(**values)  # type: ignore[arg-type]
+
+
+def build_disk_workload(disk: Disk, seed: int) -> Workload:
+    """Return the I/Os of a guest with that ``seed``. Raises `InputError` where they do not fit."""
+    try:
+        return make_workload(disk.workload, disk.as_memory, child_seed(seed, _DISK_PART))
+    except InputError as error:
+        raise InputError(f"disk: {error}") from None
+
+
+def digest_of_disk(disk: Disk) -> str:
+    """Return the digest of the source and of all files that its workload depends on."""
+    name, given = split_call(disk.workload)
+    return digest_of(find("workload", name), given)
 
 
 def build_workload(

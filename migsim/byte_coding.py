@@ -19,6 +19,7 @@ from migsim.codecs import Codec, Encoder
 from migsim.coding import Coding
 from migsim.content import PAGE_BYTES
 from migsim.encoders import compressor_of, make_encoder
+from migsim.gang import GangMember
 from migsim.guest import Guest
 from migsim.machine import VirtualMachine
 from migsim.memory import GuestMemory
@@ -30,9 +31,15 @@ __all__ = ["ByteCoding", "Codings"]
 class ByteCoding(Coding):
     """What encodes the bytes of pages at the source, and decodes them at the destination."""
 
-    def __init__(self, codec: Codec, memory: GuestMemory, vm: VirtualMachine) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        memory: GuestMemory,
+        vm: VirtualMachine,
+        gang: GangMember | None = None,
+    ) -> None:
         """Make the codec ready. Raises `InputError` where it has no costs."""
-        super().__init__(codec, memory, vm)
+        super().__init__(codec, memory, vm, gang)
         self._old = np.zeros((self.coder.cached.size, PAGE_BYTES), np.uint8)
         self._packet: list[tuple[int, bytes]] = []
         self._encoder: Encoder | None = None if self.in_packets else make_encoder(codec)
@@ -135,8 +142,9 @@ class ByteCoding(Coding):
 class Codings:
     """The codecs at work in one migration."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, gang: GangMember | None = None) -> None:
         self._guest = guest
+        self._gang = gang
         self._made: dict[Codec, Coding] = {}
 
     @property
@@ -152,7 +160,7 @@ class Codings:
                 guest.track_content()
             on_bytes = guest.memory.has_bytes and codec.reads_content
             make = ByteCoding if on_bytes else Coding
-            self._made[codec] = make(codec, guest.memory, guest.vm)
+            self._made[codec] = make(codec, guest.memory, guest.vm, self._gang)
         coding = self._made[codec]
         coding.state.sync = guest.syncs
         coding.state.updates = not (paused and codec.keeps_recent)

@@ -17,17 +17,21 @@ class Clock:
 
     Attributes:
         running: False while the guest is paused; guest time stands still then.
-        lag: seconds lost since the anchor to first-write faults.
-        throttled_seconds, tracking_seconds: what throttling and first writes took up to the anchor.
+        lag: seconds lost since the anchor, to first-write faults and to mirrored writes;
+        mirror_lag: those of them that mirrored writes took.
+        throttled_seconds, tracking_seconds, mirror_seconds: what throttling, first writes and
+            mirrored writes took up to the anchor.
     """
 
     anchor_real: float = 0.0
     anchor_guest: float = 0.0
     stretch: float = 1.0
     lag: float = 0.0
+    mirror_lag: float = 0.0
     running: bool = True
     throttled_seconds: float = 0.0
     tracking_seconds: float = 0.0
+    mirror_seconds: float = 0.0
 
     def guest_time(self, now: float) -> float:
         """Return the guest seconds that have passed by ``now``."""
@@ -40,10 +44,11 @@ class Clock:
         if self.running:
             guest = self.guest_time(now)
             self.throttled_seconds += (guest - self.anchor_guest) * (self.stretch - 1.0)
-            self.tracking_seconds += self.lag
+            self.tracking_seconds += self.lag - self.mirror_lag
+            self.mirror_seconds += self.mirror_lag
             self.anchor_guest = guest
         self.anchor_real = now
-        self.lag = 0.0
+        self.lag = self.mirror_lag = 0.0
 
     def pause(self, now: float) -> None:
         """Stop the guest at ``now``."""

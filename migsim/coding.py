@@ -17,11 +17,12 @@ from migsim._kernels.encoding import (
     flushed_size,
     forget_pages,
 )
-from migsim._types import Floats, Record
+from migsim._types import Floats, Ints32, Record, Words
 from migsim.codec_costs import CodecCost, read_costs
 from migsim.codec_sizes import CLASS_COUNT, DELTA_STEPS, class_names, delta_table, page_sizes
 from migsim.codecs import Codec, Method
 from migsim.content import PAGE_BYTES
+from migsim.gang import GangMember
 from migsim.machine import VirtualMachine
 from migsim.memory import GuestMemory
 from migsim.pages import Pages
@@ -42,10 +43,20 @@ class Coding:
         largest: bytes that one page, with all that waits for it, can come to.
     """
 
-    def __init__(self, codec: Codec, memory: GuestMemory, vm: VirtualMachine) -> None:
-        """Make the codec ready. Raises `InputError` where it has no sizes or no costs."""
+    def __init__(
+        self,
+        codec: Codec,
+        memory: GuestMemory,
+        vm: VirtualMachine,
+        gang: GangMember | None = None,
+    ) -> None:
+        """Make the codec ready for a guest, perhaps one of a ``gang``.
+
+        Raises `InputError` where it has no sizes or no costs.
+        """
         self.codec = codec
         self.memory = memory
+        self._gang = gang
         self.coder = self._make_coder(vm)
         self.largest = codec.packet * (vm.page_size + FRAME_BYTES) + PACKET_HEADER
 
@@ -115,8 +126,18 @@ class Coding:
         if codec.method == "dedup":
             s.group_words = (int(content.state()[0].duplicate_groups) >> 6) + 1
             groups = np.zeros(int(s.group_words) + (vm.pages >> 6) + 1, np.uint64)
+        image, held = self._make_image()
         s.cache_mask = slots - 1
         return Coder(
             state, sizes, deltas, filled, seconds,
-            np.full(slots, -1, np.int32), np.zeros(slots, np.int32), groups,
+            np.full(slots, -1, np.int32), np.zeros(slots, np.int32), groups, image, held,
         )  # fmt: skip
+
+    def _make_image(self) -> tuple[Ints32, Words]:
+        """Return the image page that each page holds, and the bitmap of those that were sent."""
+        image = self.memory.content.image
+        if self.codec.method != "dedup" or image is None:
+            return np.zeros(0, np.int32), np.zeros(0, np.uint64)
+        if self._gang is None:
+            return self.memory.image_pages, np.zeros((image.pages >> 6) + 1, np.uint64)
+        return self.memory.image_pages, self._gang.view(image, image.pages)

@@ -15,18 +15,27 @@ from migsim._kernels.content import (
     TEXT,
     UNIFORM,
     draw_classes,
+    draw_places,
     silence,
 )
 from migsim._kernels.draws import random_bits
 from migsim._kernels.encoding import MEMORY_STATE
-from migsim._types import Bytes, Integers, Record
+from migsim._types import Bytes, Integers, Ints32, Record
 from migsim.errors import InputError, did_you_mean
 from migsim.pages import Pages
 from migsim.units import Bytes as Size
-from migsim.units import Fraction
+from migsim.units import Count, Fraction, format_size
 from migsim.workload import Workload
 
-__all__ = ["CLASSES", "PAGE_BYTES", "Content", "ContentRule", "RecordedContent", "parse_content"]
+__all__ = [
+    "CLASSES",
+    "PAGE_BYTES",
+    "Content",
+    "ContentRule",
+    "Image",
+    "RecordedContent",
+    "parse_content",
+]
 
 CLASSES = {
     "encrypted": ENCRYPTED,
@@ -46,7 +55,7 @@ _GUEST = "heap:50+text:15+code:15+compressed:15+encrypted:5"
 _DEFAULT_WRITE = 64
 _WORD = 8
 _GROUP_PAGES = 8  # pages that are equal to one another, on average
-_SEED_PART = 0xC0
+_SEED_PART, _IMAGE_PART = 0xC0, 0xC1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,10 @@ class ContentRule:
             recorded, else none. Such writes dirty the log and change nothing.
         duplicate_fraction: share of the pages that begin as copies of others (Barker et al., ATC
             2012: less than 15 %).
+        image: memory that holds the same in all guests of one image, as programs and files of one
+            operating system do; each page of it once, at a place of the guest's own. Only a gang
+            that migrates together gains by it (`migsim.gang`).
+        image_seed: which image that is; those of other sizes, or of another mix, are others, too.
     """
 
     content: str = "guest"
@@ -70,6 +83,23 @@ class ContentRule:
     write_pattern: Literal["record", "scattered", "fixed"] = "record"
     silent_fraction: Fraction | None = None
     duplicate_fraction: Fraction = 0.1
+    image: Size = 0
+    image_seed: Count = 0
+
+
+@dataclass(frozen=True)
+class Image:
+    """A content that several guests have in common.
+
+    Attributes:
+        pages: of it.
+        seed: chooses its content.
+        content: the mix of its classes.
+    """
+
+    pages: int
+    seed: int
+    content: str
 
 
 @runtime_checkable
@@ -134,6 +164,13 @@ class Content:
             raise InputError(
                 f"content: write_bytes is {size}, expected at most a page of {PAGE_BYTES} bytes"
             )
+        if rule.image % PAGE_BYTES:
+            raise InputError(
+                f"content: image is {format_size(rule.image)}, expected a multiple of 4 KiB"
+            )
+        self.image = (
+            Image(rule.image // PAGE_BYTES, rule.image_seed, rule.content) if rule.image else None
+        )
         together = rule.write_pattern == "record" or size < 2 * _WORD
         runs = min(1, size) if together else size // _WORD
         self._change = size | runs << 16
@@ -148,9 +185,11 @@ class Content:
         """Whether it matters what writes have changed before the first codec is used.
 
         Silent writes leave pages as they are, zero pages too; others make heap pages of uniform
-        ones. A recording's writes are left out, so that only codecs make its replay slower.
+        ones, and pages of an image cease to be. A recording's writes are left out, so that only
+        codecs make its replay slower.
         """
-        return bool(self._rule.silent_fraction) or "uniform" in self.shares
+        history = bool(self._rule.silent_fraction) or "uniform" in self.shares
+        return history or self.image is not None
 
     def zero_pages(self) -> Pages:
         """Return the pages that begin as zeros by the mix of classes."""
@@ -164,6 +203,35 @@ class Content:
         classes[classes == _ZERO] = HEAP
         if self._recorded_classes is not None:
             self._recorded_classes.classes(classes)
+        return classes
+
+    def place_image(self, nonzero: Pages) -> Ints32:
+        """Return the page of the image that each page holds, or -1: int32 of shape (pages,).
+
+        Its pages lie scattered over those of ``nonzero``. Raises `InputError` where they do not
+        fit.
+        """
+        held = np.full(self._pages, -1, np.int32)
+        if self.image is not None:
+            places = nonzero.indices()
+            places = places[places >= self._first_duplicate]
+            if self.image.pages > places.size:
+                raise InputError(
+                    f"content: image is {format_size(self.image.pages * PAGE_BYTES)}, expected at "
+                    f"most {format_size(places.size * PAGE_BYTES)}: what is not zeros at first"
+                )
+            draws = np.empty(places.size, np.uint64)
+            draw_places(self.seed ^ np.uint64(_IMAGE_PART), places, draws)
+            order = np.argsort(draws, kind="stable")[: self.image.pages]
+            held[places[order]] = np.arange(self.image.pages, dtype=np.int32)
+        return held
+
+    def image_classes(self) -> Bytes:
+        """Return the class of each page of the image: uint8."""
+        assert self.image is not None
+        seed = np.uint64(random_bits(np.uint64(self.image.seed), _IMAGE_PART))
+        classes = self._draw(seed, self.image.pages, share=0.0)
+        classes[classes == _ZERO] = HEAP
         return classes
 
     def state(self, page_bytes: int = PAGE_BYTES) -> Record:
@@ -209,12 +277,13 @@ class Content:
 
     def _drawn(self) -> Bytes:
         if self._classes is None:
-            classes = np.empty(self._pages, np.uint8)
-            kinds = np.array([CLASSES.get(name, _ZERO) for name in self.shares], np.uint8)
-            upper = np.cumsum(list(self.shares.values()))
-            upper[-1] = 2.0  # above every draw, whatever rounding has done
-            share = self._rule.duplicate_fraction
-            first = self._first_duplicate
-            draw_classes(self.seed, first, share, self._groups, upper, kinds, classes)
-            self._classes = classes
+            self._classes = self._draw(self.seed, self._pages, share=self._rule.duplicate_fraction)
         return self._classes
+
+    def _draw(self, seed: np.uint64, pages: int, *, share: float) -> Bytes:
+        classes = np.empty(pages, np.uint8)
+        kinds = np.array([CLASSES.get(name, _ZERO) for name in self.shares], np.uint8)
+        upper = np.cumsum(list(self.shares.values()))
+        upper[-1] = 2.0  # above every draw, whatever rounding has done
+        draw_classes(seed, self._first_duplicate, share, self._groups, upper, kinds, classes)
+        return classes

@@ -102,6 +102,7 @@ class Destination:
         self._states: Record = np.recarray(1, dtype=DESTINATION_STATE)
         self._vcpus: Record = np.recarray(guest.vm.vcpus, dtype=VCPU)
         self._first_access = guest.accesses
+        self._delayed = 0.0
         guest.memory.switch_over()
         self._start()
 
@@ -165,7 +166,13 @@ class Destination:
     def guest_time(self, now: float) -> float:
         """Return the guest seconds by ``now``, averaged over the vCPUs."""
         started = max(0.0, now - self._resumes_at)
-        return float(self._states[0].anchor_guest) + started - self.stalled_seconds(now)
+        stalled = self.stalled_seconds(now) + self._delayed
+        return float(self._states[0].anchor_guest) + started - stalled
+
+    def delay(self, seconds: float) -> None:
+        """Let all that the guest does from now on happen so much later, for its disk's sake."""
+        self._states[0].anchor_real += seconds
+        self._delayed += seconds
 
     def run(self, push: Push, hold: float, until: float) -> float:
         """Run until all has arrived and the guest has run to ``hold``, or to ``until``.

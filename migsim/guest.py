@@ -83,10 +83,11 @@ class Guest:
     def replay_error(self) -> int:
         """Return by how many accesses the replay differs from what the workload says itself.
 
-        To be asked when the clock has just been settled, at the source. Where first writes cost
-        time, the guest may be in debt for the last of them, and this says nothing.
+        To be asked when the clock has just been settled, at the source. Where first writes or
+        mirrored ones cost time, the guest may be in debt for the last of them, and this says
+        nothing.
         """
-        if self.vm.first_write_seconds:
+        if self.vm.first_write_seconds or self.clock.mirror_seconds:
             return 0
         return self.accesses - self.workload.index(self.clock.anchor_guest)
 

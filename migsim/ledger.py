@@ -14,6 +14,8 @@ from migsim.guest import Guest
 from migsim.network import Flow, Link
 from migsim.pages import Pages
 from migsim.source import Source
+from migsim.storage import Storage
+from migsim.storage_destination import StorageDestination
 from migsim.timeline import Place
 
 __all__ = ["Ledger", "Switch", "close_books"]
@@ -24,10 +26,10 @@ _TIME_TOLERANCE = 1e-9
 """Relative; what rounding of sums of some thousand acts can come to."""
 
 
-def _named(pages: Pages) -> str:
+def _named(pages: Pages, what: str = "pages") -> str:
     """Return the first page numbers of a set, for a sentence."""
     first = ", ".join(str(page) for page in pages.first(_NAMED))
-    return f"pages {first}, ..." if len(pages) > _NAMED else f"pages {first}"
+    return f"{what} {first}, ..." if len(pages) > _NAMED else f"{what} {first}"
 
 
 @dataclass
@@ -41,6 +43,8 @@ class Switch:
         unread: those that were in the dirty log when the guest was switched over.
         differing: pages of which it could read other bytes than it had written, for guests with
             bytes.
+        exposed_blocks: blocks of the disk that it could read at the destination while they were
+            stale.
         paused_at, resumes_at: when it stopped at the source and goes on at the destination; NaN
             where that has not happened.
         bitmap_bytes, device_bytes: stream bytes of the bitmap of missing pages, of the device
@@ -53,6 +57,7 @@ class Switch:
     unsent: Pages = field(init=False)
     unread: Pages = field(init=False)
     differing: Pages = field(init=False)
+    exposed_blocks: Pages = field(default_factory=lambda: Pages.none(0))
     paused_at: float = math.nan
     resumes_at: float = math.nan
     bitmap_bytes: int = 0
@@ -76,13 +81,19 @@ class Ledger:
 
     Attributes:
         place: where the guest was in the end.
-        seconds, downtime, paused, throttled, tracking, stalled, guest: seconds, as in `Result`.
+        seconds, downtime, paused, throttled, tracking, mirror, stalled, disk_stalled, guest:
+            seconds, as in `Result`.
         latencies: seconds of each fault.
         encoded_pages, unchanged_pages, cache_misses, overflows, cpu_seconds: as in `Result`.
         exposed, unsent, unread: as in `Switch`.
         differing: pages whose bytes at the destination are not what the guest has written, at the
             switch-over or in the end; for guests with bytes.
         missing: pages that never arrived.
+        exposed_blocks: as in `Switch`.
+        missing_blocks: blocks of the disk that never arrived.
+        sent_disk: int64 (3, 2): number and content bytes of blocks copied or pushed, of mirrored
+            writes, and of blocks fetched on demand.
+        disk_faults: as in `Result`.
         sent_by_kind: int64 (3, 2): pages and content bytes of first copies, resends and faults.
         carried: stream bytes as the link has counted them.
         replay_error: accesses replayed at the source, less those that the workload has up to the
@@ -95,7 +106,9 @@ class Ledger:
     paused: float
     throttled: float
     tracking: float
+    mirror: float
     stalled: float
+    disk_stalled: float
     guest: float
     rounds: int
     acts: int
@@ -108,6 +121,10 @@ class Ledger:
     unread: Pages
     differing: Pages
     missing: Pages
+    exposed_blocks: Pages
+    missing_blocks: Pages
+    sent_disk: Integers
+    disk_faults: int
     sent_by_kind: Integers
     zero_pages: int
     encoded_pages: int
@@ -126,17 +143,23 @@ class Ledger:
         return int(self.sent_by_kind[:, 0].sum())
 
     @property
+    def messages(self) -> int:
+        """Pages, blocks and mirrored writes sent: each has a header."""
+        return self.pages_sent + int(self.sent_disk[:, 0].sum())
+
+    @property
     def payload_bytes(self) -> int:
-        """Contents of pages, the bitmap and the device state."""
-        return int(self.sent_by_kind[:, 1].sum()) + self.bitmap_bytes + self.device_bytes
+        """Contents of pages, of blocks and writes of the disk, the bitmap and the device state."""
+        content = int(self.sent_by_kind[:, 1].sum()) + int(self.sent_disk[:, 1].sum())
+        return content + self.bitmap_bytes + self.device_bytes
 
     def header_bytes(self, link: Link) -> int:
-        """Headers of pages and of packets, of requests too."""
-        pages = self.pages_sent * link.message_header
-        return pages + link.header_bytes(self.carried) + self.requests * link.packet_overhead
+        """Headers of messages and of packets, of requests too."""
+        messages = self.messages * link.message_header
+        return messages + link.header_bytes(self.carried) + self.requests * link.packet_overhead
 
     def request_bytes(self) -> int:
-        """Contents of the page requests."""
+        """Contents of the requests."""
         return self.requests * REQUEST_BYTES
 
     def _causes(self) -> str:
@@ -167,16 +190,27 @@ class Ledger:
             found.append(
                 f"{len(self.missing)} pages never reached the destination ({_named(self.missing)})"
             )
+        if self.exposed_blocks:
+            found.append(
+                f"{len(self.exposed_blocks)} stale blocks of the disk were readable at the "
+                f"destination ({_named(self.exposed_blocks, 'blocks')})"
+            )
+        if self.missing_blocks:
+            found.append(
+                f"{len(self.missing_blocks)} blocks of the disk never reached the destination "
+                f"({_named(self.missing_blocks, 'blocks')})"
+            )
         if (self.sent_by_kind < 0).any() or self.carried < 0:
             found.append("less than nothing was sent")
         if abs(self.replay_error) > 1:
             found.append(f"the guest made {self.replay_error} accesses too many for its time")
         if self.place == "paused":
             found.append("the guest was left paused: it runs at no host")
-        spent = self.guest + self.throttled + self.tracking + self.paused + self.stalled
+        spent = self.guest + self.throttled + self.tracking + self.mirror
+        spent += self.paused + self.stalled + self.disk_stalled
         if not math.isclose(spent, self.seconds, rel_tol=_TIME_TOLERANCE, abs_tol=_TIME_TOLERANCE):
             found.append(f"{self.seconds!r} s have passed, but {spent!r} s are accounted for")
-        stream = self.payload_bytes + self.pages_sent * link.message_header
+        stream = self.payload_bytes + self.messages * link.message_header
         if stream != self.carried:
             found.append(f"the link carried {self.carried} bytes, {stream} are accounted for")
         return found
@@ -190,6 +224,8 @@ def close_books(
     flow: Flow,
     switch: Switch,
     codings: list[Coding],
+    storage: Storage | None,
+    storage_destination: StorageDestination | None,
     *,
     rounds: int,
     acts: int,
@@ -198,6 +234,7 @@ def close_books(
     clock = guest.clock
     place: Place = "source" if clock.running else "paused"
     stalled, guest_seconds, latencies = 0.0, clock.anchor_guest, [np.empty(0)]
+    disk, requests = storage_destination, destination.requests if destination else 0
     switched_at, zero_pages = now, source.zero_pages
     if destination is not None:
         place, switched_at = "destination", switch.resumes_at
@@ -212,13 +249,15 @@ def close_books(
         paused=paused,
         throttled=clock.throttled_seconds,
         tracking=clock.tracking_seconds,
+        mirror=clock.mirror_seconds,
         stalled=stalled,
+        disk_stalled=disk.stalled_seconds if disk else 0.0,
         guest=guest_seconds,
         rounds=rounds,
         acts=acts,
         accesses=guest.accesses + (destination.accesses if destination else 0),
         faults=destination.faults if destination else 0,
-        requests=destination.requests if destination else 0,
+        requests=requests + (disk.requests if disk else 0),
         latencies=np.concatenate(latencies),
         exposed=switch.exposed,
         unsent=switch.unsent,
@@ -227,6 +266,10 @@ def close_books(
         if destination is None
         else (switch.differing | guest.memory.differing()),
         missing=destination.missing.copy() if destination else Pages.none(guest.vm.pages),
+        exposed_blocks=switch.exposed_blocks,
+        missing_blocks=disk.missing.copy() if disk else Pages.none(0),
+        sent_disk=storage.sent if storage else np.zeros((3, 2), np.int64),
+        disk_faults=disk.faults if disk else 0,
         sent_by_kind=source.sent_by_kind,
         zero_pages=zero_pages,
         encoded_pages=sum(int(coding.state.encoded) for coding in codings),

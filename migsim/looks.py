@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 
+from migsim._kernels.disk import MIRRORED
 from migsim._types import Integers
 from migsim.byte_coding import Codings
 from migsim.content import Content, ContentRule
 from migsim.destination import Destination
+from migsim.disk import Disk
 from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.ledger import Switch
@@ -19,6 +21,8 @@ from migsim.meter import BandwidthMeter
 from migsim.network import Flow, Link, Share
 from migsim.pages import Pages
 from migsim.source import Source
+from migsim.storage import Storage
+from migsim.storage_destination import StorageDestination
 from migsim.timeline import Place, Timeline
 from migsim.watch import Watch
 from migsim.workload import Workload
@@ -39,6 +43,8 @@ class Looks:
         content: ContentRule | None = None,
         watch: Watch | None = None,
         share: Share | None = None,
+        disk: Disk | None = None,
+        disk_workload: Workload | None = None,
     ) -> None:
         self.vm = vm
         self.link = link
@@ -46,12 +52,17 @@ class Looks:
         self._limits = limits or Limits()
         rule = content or ContentRule()
         self._guest = Guest(vm, workload, Content(rule, workload, vm.pages, seed))
-        self._codings = Codings(self._guest)
+        self._codings = Codings(self._guest, share.gang if share else None)
         self._seed = seed
         self._flow = Flow(link, 0.0, seed, share)
         self._sent_by_kind: Integers = np.zeros((3, 2), np.int64)
-        self._source = Source(self._guest, self._sent_by_kind, watch)
+        self._disk = disk
+        self._storage: Storage | None = None
+        if disk is not None and not disk.shared and disk_workload is not None:
+            self._storage = Storage(disk, disk_workload)
+        self._source = Source(self._guest, self._sent_by_kind, watch, self._storage)
         self._destination: Destination | None = None
+        self._storage_destination: StorageDestination | None = None
         self._meter = BandwidthMeter()
         self._now = 0.0
         self._calls = Calls(self._limits)
@@ -134,6 +145,21 @@ class Looks:
 
     def _lacking(self) -> Pages:
         return self.nothing if self._destination is None else self._destination.missing.copy()
+
+    def _lacking_blocks(self) -> Pages:
+        if self._storage_destination is not None:
+            return self._storage_destination.missing.copy()
+        return Pages.none(0 if self._storage is None else self._storage.disk.blocks)
+
+    def _disk_faults(self) -> int:
+        return 0 if self._storage_destination is None else self._storage_destination.faults
+
+    def _copied_bytes(self) -> int:
+        """Return the stream bytes so far without those of mirrored writes."""
+        if self._storage is None:
+            return self._flow.carried
+        writes, content = (int(count) for count in self._storage.sent[MIRRORED])
+        return self._flow.carried - content - writes * self.link.message_header
 
     # ---- foresight: for bounds, no hypervisor has it -----------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from migsim._kernels.encoding import Memory
 from migsim._kernels.image import differing_pages, fill_memory
-from migsim._types import Bytes
+from migsim._types import Bytes, Ints32
 from migsim.content import PAGE_BYTES, Content
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
@@ -32,6 +32,8 @@ class GuestMemory:
     Attributes:
         content: the classes of pages, and what writes change.
         arrays: what kernels need.
+        image_pages: the page of the guest's image that each page begins with, or -1; int32, empty
+            where it has none or nothing is kept track of.
     """
 
     def __init__(self, vm: VirtualMachine, content: Content, nonzero: Pages) -> None:
@@ -42,6 +44,13 @@ class GuestMemory:
         self._vm = vm
         self.content = content
         self.has_bytes = vm.memory_model == "bytes"
+        self.image_pages: Ints32 = np.empty(0, np.int32)
+        self._begins_nonzero = nonzero.copy()
+        if self.has_bytes and content.image is not None:
+            raise InputError(
+                "content: an image is given, expected none with memory_model=bytes: what guests "
+                "have in common is known by sizes only"
+            )
         empty, shorts = np.empty(0, np.uint8), np.empty(0, np.uint16)
         self.arrays = Memory(
             content.state(vm.page_size),
@@ -84,9 +93,12 @@ class GuestMemory:
         written, runs = np.zeros((2, pages), np.uint16)
         written[changed.indices()] = PAGE_BYTES
         runs[changed.indices()] = 1
-        self.arrays = self.arrays._replace(
-            classes=self.content.classes(), written=written, runs=runs
-        )
+        classes = self.content.classes()
+        if self.content.image is not None:
+            self.image_pages = self.content.place_image(self._begins_nonzero)
+            own = self.image_pages >= 0
+            classes[own] = self.content.image_classes()[self.image_pages[own]]
+        self.arrays = self.arrays._replace(classes=classes, written=written, runs=runs)
 
     def switch_over(self) -> None:
         """The guest goes on at the destination: from now on its writes change bytes there."""

@@ -13,13 +13,15 @@ from typing import NoReturn
 from migsim._types import Integers
 from migsim.codecs import RAW, Codec
 from migsim.destination import Destination, Prepaging, Push
+from migsim.disk_acts import DiskActs
 from migsim.errors import ConnectionLost, InputError
 from migsim.ledger import Ledger, close_books
 from migsim.limits import GaveUp, Lost
-from migsim.looks import Looks
 from migsim.network import Flow
 from migsim.pages import Pages, checked_order
 from migsim.source import Sent, Transfer
+from migsim.storage import BlockTransfer
+from migsim.storage_destination import StorageDestination
 from migsim.timeline import Act, Event, Place
 
 __all__ = ["Migration"]
@@ -27,7 +29,7 @@ __all__ = ["Migration"]
 _MOST_CHANNELS = 1024
 
 
-class Migration(Looks):
+class Migration(DiskActs):
     """One running migration, in the hands of an algorithm."""
 
     def open_channels(self, channels: int) -> None:
@@ -91,7 +93,7 @@ class Migration(Looks):
         if self.guest_is == "source" and not self._round_open:
             self._round += 1
             self._round_open = True
-        started, stream = self._now, self._flow.carried
+        started, stream = self._now, self._copied_bytes()
         before, zeros = self._pages_sent(), self._source.zero_pages
         place = self.guest_is
         coding = self._codings.prepared(codec, paused=place == "paused")
@@ -106,7 +108,7 @@ class Migration(Looks):
             left = self._advance(self._now, transfer)
             self._codings.note_sent(codec, pages - left)
         finally:  # a limit ends the migration here, but what was sent was sent
-            size = self._flow.carried - stream
+            size = self._copied_bytes() - stream
             self._meter.add(size, self._now - begin)
             count = self._pages_sent() - before
             self._log(
@@ -181,21 +183,33 @@ class Migration(Looks):
         self._round_open = False
         self._log("pause", self._now, "source")
 
-    def resume(self, missing: Pages | None = None, *, announce: bool = True) -> None:
+    def resume(
+        self,
+        missing: Pages | None = None,
+        *,
+        missing_blocks: Pages | None = None,
+        announce: bool = True,
+    ) -> None:
         """Send the device state and let the guest go on at the destination.
 
         ``missing`` are the pages that follow later, by `push` or on demand (post-copy). Their
         bitmap is sent first, unless all pages are missing or the destination knows it
-        (``announce=False``). Without ``missing`` the migration is complete when this returns.
-        Raises RuntimeError where the guest is not paused.
+        (``announce=False``). ``missing_blocks`` of the disk follow in the same way, by
+        `push_blocks` or on demand. Without either the migration is complete when this returns.
+        Raises RuntimeError where the guest is not paused, and where pages and blocks are missing at
+        once.
         """
         self._calls.act()
         if self.guest_is != "paused":
             raise RuntimeError("resume() while the guest is not paused at the source")
         lacking = self.nothing if missing is None else missing
+        blocks = self.no_blocks if missing_blocks is None else missing_blocks & self.all_blocks
+        if lacking and blocks:
+            raise RuntimeError("resume() with pages and blocks missing: send the pages first")
         switch, started, bitmap = self._switch, self._now, 0
-        if lacking and announce and len(lacking) < self.vm.pages:
-            bitmap = -(-self.vm.pages // 8)
+        late = lacking or blocks
+        if late and announce and len(late) < late.size:
+            bitmap = -(-late.size // 8)
         size = bitmap + self.vm.device_bytes
         try:
             left = self._flow.transmit(self._now, size)
@@ -207,12 +221,24 @@ class Migration(Looks):
         switch.bitmap_bytes, switch.device_bytes = bitmap, self.vm.device_bytes
         switch.examine(self._guest, lacking)
         switch.resumes_at = left + self.link.one_way + self.vm.resume_seconds
-        self._advance(left if lacking else switch.resumes_at)
+        if self._storage is not None:
+            switch.exposed_blocks = self._storage.stale - blocks
+        elif self._disk is not None:
+            switch.resumes_at += self._disk.lock_seconds
+        try:
+            self._advance(left if late else switch.resumes_at)
+        except GaveUp:  # its time is over with the device state on the way
+            self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
+            raise
         self._guest.clock.settle(self._now)
         self._destination = Destination(
             self._guest, self._flow, lacking.copy(), switch.resumes_at, self._sent_by_kind,
             self._source.watch, self._source.zero_pages,
         )  # fmt: skip
+        if self._storage is not None and blocks:
+            self._storage_destination = StorageDestination(
+                self._storage, self._flow, self._guest.clock, blocks.copy(), switch.resumes_at
+            )
         self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
 
     def push(
@@ -292,7 +318,8 @@ class Migration(Looks):
             self._guest.clock.settle(self._now)
         return close_books(
             self._now, self._guest, self._source, self._destination, self._flow, self._switch,
-            self._codings.all, rounds=self._round, acts=self._calls.acts,
+            self._codings.all, self._storage, self._storage_destination,
+            rounds=self._round, acts=self._calls.acts,
         )  # fmt: skip
 
     # ---- time -----------------------------------------------------------------------------
@@ -303,11 +330,14 @@ class Migration(Looks):
         transfer: Transfer | None = None,
         push: Push | None = None,
         until: float = math.inf,
+        blocks: BlockTransfer | None = None,
+        *,
+        push_blocks: bool = False,
     ) -> Pages:
         """Let time pass, as `_run` does, but not beyond the limit."""
         end = self._limits.seconds
         try:
-            left = self._run(hold, transfer, push, until, end)
+            left = self._run(hold, transfer, push, until, end, blocks, push_blocks=push_blocks)
         except ConnectionLost as error:
             self._connection_lost(error)
         if self._now >= end:
@@ -321,6 +351,9 @@ class Migration(Looks):
         push: Push | None = None,
         until: float = math.inf,
         end: float = math.inf,
+        blocks: BlockTransfer | None = None,
+        *,
+        push_blocks: bool = False,
     ) -> Pages:
         """Run guest and link: the one place where time moves. Returns the pages not sent.
 
@@ -330,20 +363,51 @@ class Migration(Looks):
         left = self.nothing
         if self._destination is not None:
             chosen = push or Push(background=False)
-            if chosen.background:
+            hold, until = min(hold, end), min(max(hold, until), end)
+            if chosen.background or push_blocks:
                 self._flow.begin(self._now)
-            self._now = self._destination.run(chosen, min(hold, end), min(max(hold, until), end))
+            if self._lacking_blocks():  # no page is missing, so memory only follows
+                hold = until = self._run_disk_there(hold, until, push_blocks=push_blocks)
+                chosen = Push(background=False)
+            self._now = self._destination.run(chosen, hold, until)
         else:
             sending = transfer or Transfer(left, self._codings.prepared(RAW))
             sending = dataclasses.replace(sending, stop_at=min(sending.stop_at, end))
-            left, self._now = self._source.run(self._flow, sending, min(hold, end))
+            hold = min(hold, end)
+            if transfer is None:
+                hold = self._run_disk_here(hold, blocks, end)
+            left, self._now = self._source.run(self._flow, sending, hold)
+            if transfer is not None:
+                self._run_disk_here(self._now, None, end)
         return left
+
+    def _run_disk_here(self, hold: float, blocks: BlockTransfer | None, end: float) -> float:
+        """Run the disk at the source up to ``hold``, or until ``blocks`` have left."""
+        if self._storage is None:
+            return hold
+        if blocks is not None:
+            blocks = dataclasses.replace(blocks, stop_at=min(blocks.stop_at, end))
+        return self._storage.run(self._flow, self._guest.clock, blocks, hold)
+
+    def _run_disk_there(self, hold: float, until: float, *, push_blocks: bool) -> float:
+        """Run the disk at the destination while blocks are missing, which delays the guest."""
+        storage = self._storage_destination
+        assert storage is not None
+        assert self._destination is not None
+        before = storage.stalled_seconds
+        try:
+            return storage.run(hold, until, background=push_blocks)
+        finally:
+            self._destination.delay(storage.stalled_seconds - before)
 
     def _connection_lost(self, error: ConnectionLost) -> NoReturn:
         """End the migration: a guest at the source runs on there, another one is lost."""
         self._now = max(self._now, min(error.at, self._limits.seconds))
         if self._destination is not None:
-            raise Lost(f"{error} with {len(self._lacking())} pages missing at the destination")
+            lacking = f"{len(self._lacking())} pages"
+            if self._lacking_blocks():
+                lacking = f"{len(self._lacking_blocks())} blocks of the disk"
+            raise Lost(f"{error} with {lacking} missing at the destination")
         self._guest.clock.run(self._now, 1.0)
         raise GaveUp(f"{error}; the guest runs on at the source")
 

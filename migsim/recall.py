@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from migsim.clients import client_parameters
+from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.machine import VirtualMachine
 from migsim.parameters import Parameter, read_parameters
@@ -21,6 +22,7 @@ _REASONS = {
     "workload_digest": "the workload's source or files",
     "link_digest": "the link's files",
     "codec_costs_digest": "the costs of codecs",
+    "disk_digest": "the source or files of the disk's workload",
 }
 """What the parts of a task's key are, besides its parameters."""
 
@@ -63,12 +65,15 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
         vm_args=_arguments(row, "vm", read_parameters(VirtualMachine, skip=0)),
         client_args=_client_arguments(row),
         age=0.0 if _missing(row.get("age")) else float(row["age"]),
+        disk_args={}
+        if _missing(row.get("disk.size"))
+        else _arguments(row, "disk", read_parameters(Disk, skip=0)),
         limit_seconds=float(row.get("limit_seconds", 86_400.0)),
         limit_acts=int(row.get("limit_acts", 100_000)),
     ).resolve()
     if task.key != key:
         now = task.describe()
-        changed = [text for part, text in _REASONS.items() if now[part] != row.get(part)]
+        changed = [text for part, text in _REASONS.items() if now.get(part) != row.get(part)]
         reason = " and ".join(changed) or "a parameter or its default"
         verb = "have" if len(changed) > 1 else "has"
         raise InputError(f"{name}: cannot be simulated again, {reason} {verb} changed since")

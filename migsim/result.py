@@ -29,8 +29,8 @@ class Result:
         connections_lost: how many of the clients' connections were given up.
         bytes_sent: everything on the wire in both directions, headers included; acknowledgements
             without data are not counted.
-        payload_bytes: contents of pages, bitmap and device state: bytes_sent without headers and
-            requests.
+        payload_bytes: contents of pages, disk, bitmap and device state: bytes_sent without headers
+            and requests.
         pages_sent: pages sent, re-sent and zero pages included.
         zero_pages: those of them that were sent as zero pages.
         encoded_pages: those that were sent as less than the page by a codec; zero pages are not.
@@ -41,17 +41,25 @@ class Result:
         rounds: pre-copy rounds: stretches of sending between two readings of the dirty log while
             the guest ran at the source.
         faults: accesses at the destination that waited for a page.
-        requests: page requests that the destination sent.
+        requests: requests for pages and blocks that the destination sent.
         fault_mean_seconds, fault_p99_seconds, fault_max_seconds: from the access to the wake-up.
         stalled_seconds: how long vCPUs waited for pages, averaged over the vCPUs.
         throttled_seconds: what throttling took from the guest.
         tracking_seconds: what first-write faults took from it.
+        mirror_seconds: what waiting for mirrored writes to its disk took from it.
+        disk_stalled_seconds: what waiting for missing blocks of its disk took from it.
         paused_seconds: how long the guest was paused.
-        guest_seconds: guest time that passed; with the four above it makes up the total.
+        guest_seconds: guest time that passed; with the six above it makes up the total.
         accesses: accesses of the workload that were replayed.
         acts: calls that the algorithm made on the handle.
         corrupt_pages: stale pages that the guest could read at the destination, pages that arrived
             with other bytes than were sent, and pages that never arrived.
+        disk_blocks_sent: blocks of the disk sent, each time that one was sent; fetched ones too.
+        mirrored_writes: writes to the disk that went to both hosts at once.
+        disk_faults: I/Os at the destination that waited for a block.
+        corrupt_blocks: stale blocks that the guest could read at the destination, and blocks that
+            never arrived.
+        sent_disk, sent_mirrored: content bytes of blocks, of mirrored writes.
         sent_first_copy, sent_resent, sent_faulted: content bytes of pages, by why they were sent.
         sent_bitmap, sent_device_state, sent_requests, sent_headers: the rest of bytes_sent.
     """
@@ -80,11 +88,19 @@ class Result:
     stalled_seconds: float
     throttled_seconds: float
     tracking_seconds: float
+    mirror_seconds: float
+    disk_stalled_seconds: float
     paused_seconds: float
     guest_seconds: float
     accesses: int
     acts: int
     corrupt_pages: int
+    disk_blocks_sent: int
+    mirrored_writes: int
+    disk_faults: int
+    corrupt_blocks: int
+    sent_disk: int
+    sent_mirrored: int
     sent_first_copy: int
     sent_resent: int
     sent_faulted: int

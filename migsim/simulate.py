@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from migsim._kernels.disk import COPIED, MIRRORED
+from migsim._kernels.disk_destination import FETCHED
 from migsim._types import Floats
 from migsim.clients import Whereabouts
+from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp, Lost
@@ -22,7 +25,7 @@ from migsim.pages import Pages
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
 from migsim.timeline import Timeline
-from migsim.units import KIB
+from migsim.units import KIB, MIB
 from migsim.watch import Sample, Watch
 from migsim.workload import Steady
 
@@ -67,6 +70,7 @@ def migrate(
     link_args: Mapping[str, Any] | None = None,
     vm_args: Mapping[str, Any] | None = None,
     client_args: Mapping[str, Any] | None = None,
+    disk_args: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Simulate one migration and return its outcome; algorithm and workload may be functions.
 
@@ -86,6 +90,7 @@ def migrate(
         link_args=link_args or {},
         vm_args=vm_args or {},
         client_args=client_args or {},
+        disk_args=disk_args or {},
     )
     return execute(task.resolve())
 
@@ -105,6 +110,8 @@ def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None 
         task.content,
         watch,
         share,
+        task.disk,
+        task.make_disk_workload(),
     )
     status: Status = "completed"
     error = ""
@@ -125,9 +132,11 @@ def execute(task: ResolvedTask, watch: Watch | None = None, share: Share | None 
     if status == "gave_up" and ledger.place == "destination":
         status = "failed"
         error += f", and the guest at the destination lacks {len(ledger.missing)} pages"
+        if ledger.missing_blocks:
+            error += f" and {len(ledger.missing_blocks)} blocks"
     breaches = ledger.breaches(task.link)
     bad = ledger.exposed | ledger.differing
-    if bad or (status == "completed" and breaches):
+    if bad or ledger.exposed_blocks or (status == "completed" and breaches):
         status, error = "corrupt", "\n".join(filter(None, ["; ".join(breaches), error]))
     result = _summarise(ledger, status, error, task)
     return Outcome(result, migration.timeline, ledger.latencies, bad | ledger.missing)
@@ -154,9 +163,20 @@ def load_kernels(task: ResolvedTask) -> None:
     workload = task.make_workload()
     workload.accesses(0, np.empty(1, np.int64), np.empty(1, np.float64))
     silence = Steady(pages=0, rate=0.0, read_fraction=0.0, draw=lambda first, pages: None)
-    rehearsal = Migration(VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0))
+    rehearsal = Migration(
+        VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0),
+        disk=None if task.disk is None else Disk(size=MIB), disk_workload=silence,
+    )  # fmt: skip
     flow = Flow(Link(rate=1e6, rtt=1e-3, loss=0.5), 0.0)
     flow.begin(flow.transmit(0.0, 10**5) + 1.0)
+    if rehearsal.all_blocks:
+        rehearsal.mirror()
+        rehearsal.send_blocks(rehearsal.all_blocks)
+        rehearsal.send(rehearsal.everything)
+        rehearsal.pause()
+        rehearsal.resume(missing_blocks=rehearsal.all_blocks)
+        rehearsal.push_blocks()
+        return
     rehearsal.send(rehearsal.everything)
     rehearsal.pause()
     rehearsal.resume(missing=rehearsal.everything)
@@ -175,6 +195,7 @@ def _summarise(ledger: Ledger, status: Status, error: str, task: ResolvedTask) -
     faulted = latencies.size > 0
     headers, requests = ledger.header_bytes(task.link), ledger.request_bytes()
     outage, lost = task.clients.seen(ledger.downtime, _whereabouts(ledger, status), task.seed)
+    blocks = ledger.sent_disk
     first, resent, demanded = (int(size) for size in ledger.sent_by_kind[:, 1])
     return Result(
         status=status,
@@ -201,11 +222,19 @@ def _summarise(ledger: Ledger, status: Status, error: str, task: ResolvedTask) -
         stalled_seconds=ledger.stalled,
         throttled_seconds=ledger.throttled,
         tracking_seconds=ledger.tracking,
+        mirror_seconds=ledger.mirror,
+        disk_stalled_seconds=ledger.disk_stalled,
         paused_seconds=ledger.paused,
         guest_seconds=ledger.guest,
         accesses=ledger.accesses,
         acts=ledger.acts,
         corrupt_pages=len(ledger.exposed | ledger.differing | ledger.missing),
+        disk_blocks_sent=int(blocks[COPIED, 0] + blocks[FETCHED, 0]),
+        mirrored_writes=int(blocks[MIRRORED, 0]),
+        disk_faults=ledger.disk_faults,
+        corrupt_blocks=len(ledger.exposed_blocks) + len(ledger.missing_blocks),
+        sent_disk=int(blocks[COPIED, 1] + blocks[FETCHED, 1]),
+        sent_mirrored=int(blocks[MIRRORED, 1]),
         sent_first_copy=first,
         sent_resent=resent,
         sent_faulted=demanded,

@@ -25,6 +25,7 @@ from migsim.errors import ConnectionLost
 from migsim.guest import Guest
 from migsim.network import Flow, Plans
 from migsim.pages import Pages
+from migsim.storage import Storage
 from migsim.watch import Watch
 
 __all__ = ["Sent", "Source", "Transfer"]
@@ -89,11 +90,19 @@ class Source:
         zero_pages: pages sent as zero pages.
         next_page: the page behind the last one sent.
         watch: who looks on, if anybody does.
+        storage: the guest's disk, whose mirrored writes leave between pages.
     """
 
-    def __init__(self, guest: Guest, sent_by_kind: Integers, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        sent_by_kind: Integers,
+        watch: Watch | None = None,
+        storage: Storage | None = None,
+    ) -> None:
         self._guest = guest
         self.watch = watch
+        self.storage = storage
         self.sent_by_kind = sent_by_kind
         self.zero_pages = 0
         self.next_page = 0
@@ -114,9 +123,11 @@ class Source:
         window, coding = guest.window, transfer.coding
         kind = FIRST if coding.in_packets and transfer.pages - guest.sent else RESENT
         until, stop_at = hold, transfer.stop_at
+        mirror_at = self._mirror_at(todo, -math.inf)
         while True:
-            if self.watch is not None:
-                self._halt_at(self.watch.next, until, stop_at, idle=not transfer.pages)
+            if self.watch is not None or self.storage is not None:
+                instant = mirror_at if self.watch is None else min(self.watch.next, mirror_at)
+                self._halt_at(instant, until, stop_at, idle=not transfer.pages)
             status = run_source(
                 self._states,
                 window.pages,
@@ -165,6 +176,21 @@ class Source:
                 state.first_access, state.access = window.first, 0
                 continue
             reached = max(float(state.turn), float(state.hold))
+            if reached >= mirror_at:
+                todo.touched()
+                due, mirror_at = mirror_at, math.inf
+                if todo and float(state.turn) < stop_at:  # otherwise they belong to the next act
+                    before = float(state.ready)
+                    try:
+                        self._mirror(flow, reached, due)
+                    except ConnectionLost as error:
+                        lost = error
+                        stop_at, until = -math.inf, max(hold, error.at)
+                        continue
+                    # Pages have waited meanwhile; now they get as much time, one at least.
+                    turn = math.nextafter(state.turn, math.inf)
+                    mirror_at = self._mirror_at(todo, max(turn, turn + flow.ready - before))
+                continue
             if self.watch is None or reached < self.watch.next:
                 break
             self._look(self.watch, reached, flow)
@@ -203,6 +229,25 @@ class Source:
         nonzero = len(todo & self._guest.nonzero)
         size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
         return Plans(min(size, int(self._states[0].stop_bytes) - flow.stream), transfer.stop_at)
+
+    def _mirror_at(self, todo: Pages, earliest: float) -> float:
+        """Return when to look for mirrored writes next; infinity where no page has to wait."""
+        if self.storage is None or not todo:
+            return math.inf
+        self._guest.clock.lag = float(self._states[0].lag)
+        return max(earliest, self.storage.next_mirrored(self._guest.clock))
+
+    def _mirror(self, flow: Flow, reached: float, due: float) -> None:
+        """Send the writes that the guest has made while the last page left."""
+        assert self.storage is not None
+        state, clock = self._states[0], self._guest.clock
+        self._store(flow)
+        before = flow.finished
+        self.storage.run(flow, clock, None, max(reached, math.nextafter(due, math.inf)))
+        self._load(flow)
+        state.stop_bytes -= flow.finished - before
+        state.lag, state.ready = clock.lag, flow.ready
+        state.turn = state.turn if state.buffered else flow.ready
 
     def look(self, now: float, flow: Flow) -> None:
         """Let the watch see how things stand at ``now``, between two acts."""

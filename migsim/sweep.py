@@ -28,7 +28,7 @@ Point = Mapping[str, Any]
 Guests = Mapping[str, tuple[str, Mapping[str, object]]]
 """What guests are called in figures: label -> (workload, its parameters)."""
 
-_PARTS = ("algorithm", "workload", "link", "vm")
+_PARTS = ("algorithm", "workload", "link", "vm", "client", "disk")
 _FIELDS = tuple(item.name for item in dataclasses.fields(Task) if not item.name.endswith("_args"))
 
 

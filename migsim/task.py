@@ -16,10 +16,17 @@ from numbers import Integral, Real
 from typing import Any
 
 from migsim.aged import aged
-from migsim.build import build_vm, build_workload
+from migsim.build import (
+    build_disk,
+    build_disk_workload,
+    build_vm,
+    build_workload,
+    digest_of_disk,
+)
 from migsim.clients import Clients, build_clients
 from migsim.codec_costs import digest_of_costs
 from migsim.content import ContentRule, parse_content
+from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.limits import Limits
 from migsim.machine import VirtualMachine
@@ -51,6 +58,8 @@ class Task:
         algorithm_args, workload_args, link_args, vm_args: parameters that differ from defaults.
         client_args: the guest's clients, and the network between them (`migsim.clients`).
         age: seconds for which the guest has been running when the migration begins.
+        disk_args: those of the disk (`migsim.disk.Disk`), one at least; without any, there is no
+            disk.
         limit_seconds, limit_acts: where a migration that does not end is given up.
         label: a name for tables and figures; no part of the key.
     """
@@ -66,12 +75,15 @@ class Task:
     vm_args: Arguments = ()
     client_args: Arguments = ()
     age: float = 0.0
+    disk_args: Arguments = ()
     limit_seconds: float = 86_400.0
     limit_acts: int = 100_000
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("algorithm_args", "workload_args", "link_args", "vm_args", "client_args"):
+        for name in (
+            "algorithm_args", "workload_args", "link_args", "vm_args", "client_args", "disk_args",
+        ):  # fmt: skip
             pairs = dict(getattr(self, name))
             object.__setattr__(self, name, tuple(sorted(pairs.items())))
 
@@ -113,6 +125,7 @@ class Task:
             link_args=values[2],
             vm=vm,
             clients=build_clients(dict(self.client_args)),
+            disk=build_disk(dict(self.disk_args)) if self.disk_args else None,
             seed=int(seed),
             age=self._age(),
             limits=self._limits(),
@@ -152,6 +165,7 @@ class ResolvedTask:
     link_args: dict[str, Scalar]
     vm: VirtualMachine
     clients: Clients
+    disk: Disk | None
     seed: int
     age: float
     limits: Limits
@@ -165,8 +179,20 @@ class ResolvedTask:
         workload = build_workload(self.workload, self.workload_args, self.vm, self.seed)
         return aged(workload, self.age)
 
+    def make_disk_workload(self) -> Workload | None:
+        """Return the guest's I/Os; None without a disk. Raises `InputError`."""
+        if self.disk is None:
+            return None
+        return aged(build_disk_workload(self.disk, self.seed), self.age)
+
     def describe(self) -> dict[str, Any]:
-        """Return all that decides the result, as plain JSON values; usual clients go unsaid."""
+        """Return all that decides the result, as plain JSON values.
+
+        Usual clients, no disk, and no age go unsaid.
+        """
+        disk: dict[str, Any] = {}
+        if self.disk is not None:
+            disk = {"disk": _flat(self.disk), "disk_digest": digest_of_disk(self.disk)}
         return {
             "model": MODEL_VERSION,
             "algorithm": self.algorithm.name,
@@ -175,7 +201,7 @@ class ResolvedTask:
             "workload": self.workload.name,
             "workload_args": self.workload_args,
             "workload_digest": digest_of(self.workload, self.workload_args),
-            "content": _flat(self.content),
+            "content": _content(self.content),
             "link": self.link_name,
             "link_args": self.link_args,
             "link_digest": digest_of(find("link", self.link_name), self.link_args),
@@ -186,6 +212,7 @@ class ResolvedTask:
             **({"age": self.age} if self.age else {}),
             "limit_seconds": self.limits.seconds,
             "limit_acts": self.limits.acts,
+            **disk,
         }
 
     @property
@@ -204,9 +231,15 @@ def key_of(described: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()
 
 
-def _flat(value: VirtualMachine | ContentRule) -> dict[str, Scalar]:
+def _flat(value: VirtualMachine | ContentRule | Disk) -> dict[str, Scalar]:
     """Return the fields of a flat dataclass; `dataclasses.asdict` would copy each."""
     return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+
+
+def _content(rule: ContentRule) -> dict[str, Scalar]:
+    """Return the rule of the content of pages; of an image only where there is one."""
+    fields = _flat(rule)
+    return fields if rule.image else {k: v for k, v in fields.items() if k[:5] != "image"}
 
 
 def with_content(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:

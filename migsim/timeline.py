@@ -13,7 +13,9 @@ from migsim.errors import InputError
 
 __all__ = ["Act", "Event", "Place", "Timeline"]
 
-Act = Literal["send", "sync", "wait", "pause", "resume", "push", "throttle"]
+Act = Literal[
+    "send", "sync", "wait", "pause", "resume", "push", "throttle", "send_blocks", "push_blocks"
+]
 Place = Literal["source", "paused", "destination"]
 
 
@@ -26,10 +28,11 @@ class Event:
         start, end: seconds since the start of the migration.
         round: the pre-copy round it belongs to; 0 before the first.
         guest: where the guest was when the act began.
-        pages: pages sent, found dirty (sync), or missing (resume).
+        pages: pages sent, found dirty (sync), or missing (resume); blocks of the disk for acts on
+            them.
         stream_bytes: bytes that the act put into the stream, headers of pages included.
         zero_pages: zero pages among those sent.
-        faults: accesses that had to wait for a page.
+        faults: accesses that had to wait for a page, or I/Os for a block.
         speed: guest seconds per second that throttling and pauses leave.
     """
 

@@ -91,6 +91,26 @@ def test_guests_grow_older_while_they_wait() -> None:
     assert late.attempts[0].result.pages_sent > early.attempts[0].result.pages_sent
 
 
+def test_a_gang_sends_what_its_machines_have_in_common_once() -> None:
+    """Those that go to one host, while they are under way together; others as ever."""
+    image = {"workload": "idle", "workload_args": {"image": "8MiB", "duplicate_fraction": 0.0}}
+    way = {"algorithm": "dedup", "gang": True}
+    vms = [vm(f"v{k}", **image, seed=k) for k in range(4)]
+    goals = {"v0": ("b", 0.0), "v1": ("b", 0.0), "v2": ("c", 0.0), "v3": ("b", 60.0)}
+    jobs = tuple(Move(vm=name, to=to, at=at) for name, (to, at) in goals.items())
+    apart, together = (
+        run_fleet(fleet(*vms, jobs=jobs, migrating=Migrating(**{**way, "gang": gang})))
+        for gang in (False, True)
+    )
+    encoded = {attempt.vm: attempt.result.encoded_pages for attempt in together.attempts}
+    before = {attempt.vm: attempt.result.encoded_pages for attempt in apart.attempts}
+    assert encoded["v0"] + encoded["v1"] > 0.9 * 2048
+    assert set(before.values()) == {0}
+    assert (encoded["v2"], encoded["v3"]) == (0, 0)
+    assert sum(together.carried.values()) < sum(apart.carried.values()) - 0.9 * 8 * MIB
+    assert not together.breaches()
+
+
 def test_limits_of_hosts_and_jobs_hold() -> None:
     vms = [vm(f"v{k}") for k in range(6)]
     requests = [Request(vm=one.name, to="b", job="j") for one in vms]
@@ -288,3 +308,47 @@ def test_whatever_breaks_nobody_is_astray_without_a_reason(data: st.DataObject) 
     done = {one.vm for one in outcome.attempts if one.ending == "completed"}
     gone = set(outcome.state.astray)
     assert told | done | gone == {one.name for one in vms}
+
+
+def test_a_disk_is_copied_unless_both_hosts_reach_its_datastore() -> None:
+    disk = {"size": "64MiB", "workload": "uniform(rate=1MB/s)"}
+    hosts = [host("a", storage=("san",)), host("b", storage=("san",)), host("c")]
+    for store, to, copied in (("san", "b", False), ("san", "c", True), (None, "b", True)):
+        one = vm("v", disk_args=disk, datastore=store, algorithm="storage_mirror")
+        outcome = run_fleet(fleet(one, given=hosts, jobs=(Move(vm="v", to=to),)))
+        assert endings(outcome) == {"v": "completed"}
+        assert (outcome.attempts[0].result.sent_disk > 0) == copied
+
+
+def test_who_forgets_the_disk_loses_the_machine_and_it_is_said() -> None:
+    one = vm("v", disk_args={"size": "64MiB"})
+    outcome = run_fleet(fleet(one, jobs=(Move(vm="v", to="b"),)))
+    assert endings(outcome) == {"v": "lost"}
+    assert "blocks" in outcome.state.astray["v"]
+
+
+@pytest.mark.parametrize("at", [0.0005, 0.5, 2.0, 5.0])
+def test_a_crash_in_the_hand_over_is_judged_by_what_had_left(at: float) -> None:
+    """Device state of 64 MiB takes half a second: before its end the source has the guest."""
+    one = vm("v", workload="idle", workload_args={}, vm_args={
+        "device_state": "64MiB", "resume_seconds": 4.0,
+    }, algorithm="stop_and_copy")  # fmt: skip
+    calm = run_fleet(fleet(one, jobs=(Move(vm="v", to="b"),))).attempts[0].result
+    left = calm.total_seconds - 4.0 - 1e-4
+    crash = Failure(at=at, kind="crash", target="a")
+    outcome = run_fleet(fleet(one, jobs=(Move(vm="v", to="b"),), failures=(crash,)))
+    safe = at > left
+    assert endings(outcome) == {"v": "completed" if safe else "lost"}
+    assert outcome.state.runs_at["v"] == (("b",) if safe else ())
+
+
+def test_a_forecast_does_not_know_what_will_break() -> None:
+    """The line is down for ten minutes: the move is tried, and tried again, not cancelled."""
+    where = fleet(
+        vm("v"), jobs=(Move(vm="v", to="b", most_downtime=1.0),),
+        migrating=Migrating(retries=20, backoff=10.0),
+        failures=(Failure(at=0.0, kind="down", target="b", lasts=600.0),),
+    )  # fmt: skip
+    outcome = run_fleet(where)
+    assert outcome.cancelled == ()
+    assert outcome.attempts[-1].ending == "completed"

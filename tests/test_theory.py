@@ -425,7 +425,8 @@ def test_headers_and_requests() -> None:
     assert (result.status, result.requests) == ("completed", 3)
     kinds = {"bitmap": 8, "device_state": 1000, "faulted": 3, "requests": 3 * 16}
     packets = math.ceil((8 + 1000 + 3 * (8 + 1)) / 1448) + 3
-    expected = {**kinds, "first_copy": 0, "resent": 0, "headers": 3 * 8 + packets * 90}
+    nothing = dict.fromkeys(["first_copy", "resent", "disk", "mirrored"], 0)
+    expected = {**kinds, **nothing, "headers": 3 * 8 + packets * 90}
     assert result.sent_by_kind == expected
     assert result.bytes_sent == sum(expected.values())
     assert result.payload_bytes == 8 + 1000 + 3

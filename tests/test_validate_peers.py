@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from migsim.cli.validate import validate
 from migsim.hypervisor.runs import RecordedRun, read_runs, write_run
 from migsim.units import GIB
+from migsim.validate import contention
+from migsim.validate.contention import ContentionRow, compare_contention
 from migsim.validate.errors import Prediction
 from migsim.validate.linear import TOLERANCE, LinearRow, compare_linear
 from migsim.validate.peers import PEERS
@@ -39,12 +41,42 @@ def test_the_error_is_the_larger_one(rows: list[LinearRow]) -> None:
     assert dataclasses.replace(row, bytes=row.simgrid_bytes // 2).error == pytest.approx(0.5)
 
 
+@pytest.fixture(scope="module")
+def together() -> list[ContentionRow]:
+    return compare_contention()
+
+
+def test_simgrid_is_a_special_case_where_guests_share_a_link(together: list[ContentionRow]) -> None:
+    """Each guest of each gang, though who shares with whom decides how much is dirtied at all."""
+    assert {(row.guests, row.interval) for row in together} >= {
+        (guests, interval) for guests in (1, 2, 4, 8) for interval in (0, 10)
+    }
+    for row in together:
+        assert row.error <= contention.TOLERANCE, row
+        assert max(row.downtimes) <= 0.0301, row  # both keep 30 ms, we by whole pages
+    at_once = {
+        row.guests: row.over for row in together if (row.interval, row.dirty_rate) == (0, 1e7)
+    }
+    # Not in proportion to their number: a share of 15 MB/s leaves little beside 10 MB/s dirtied.
+    assert at_once[8] > 2.5 * 8 * at_once[1]
+
+
+def test_the_error_of_guests_is_the_largest(together: list[ContentionRow]) -> None:
+    row = together[1]
+    late = (row.simgrid_seconds[0], row.simgrid_seconds[1] * 1.03)
+    assert dataclasses.replace(row, seconds=late).error == pytest.approx(0.03)
+    assert dataclasses.replace(row, bytes=row.simgrid_bytes // 2).error == pytest.approx(0.5)
+
+
 # ---- the command ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def few_rows(rows: list[LinearRow], monkeypatch: pytest.MonkeyPatch) -> list[LinearRow]:
+def few_rows(
+    rows: list[LinearRow], together: list[ContentionRow], monkeypatch: pytest.MonkeyPatch
+) -> list[LinearRow]:
     """What SimGrid's guests come to, without simulating them once more."""
+    monkeypatch.setattr(contention, "compare_contention", lambda: together[:2])
     few = rows[:2]
     monkeypatch.setattr("migsim.validate.linear.compare_linear", lambda: few)
     return few
@@ -89,6 +121,8 @@ def test_json(mine: tuple[Path, RecordedRun], few_rows: list[LinearRow]) -> None
         row.simgrid_seconds for row in few_rows
     ]
     assert [row["error"] for row in printed["linear"]] == [row.error for row in few_rows]
+    assert [row["guests"] for row in printed["contention"]] == [1, 2]
+    assert all(0 < row["error"] < contention.TOLERANCE for row in printed["contention"])
 
     printed = json.loads(command("--runs", path, "--json", "--all-memory").output)
     error = abs(plain.memory / plain.parameters["max-bandwidth"] / plain.measured.total_seconds - 1)
@@ -110,17 +144,28 @@ def test_tables(mine: tuple[Path, RecordedRun], few_rows: list[LinearRow]) -> No
     worst = max(row.error for row in few_rows)
     assert lines[-1].endswith(f"differ by {worst:.2%} at most, claimed: 1%")
     brief = command("--runs", mine[0], "--summary").output.splitlines()
-    assert brief[-1] == lines[-1]
+    assert brief[-2:] == lines[-2:]
+    assert sum(line.split()[2:4] == ["s", "10"] for line in lines) == 2  # guests, apart, dirtied
+    assert lines[-2].endswith("at most, claimed: 0.1%")
     assert not [line for line in brief if "GiB" in line]
 
 
 def test_a_difference_from_simgrid_fails(
-    mine: tuple[Path, RecordedRun], rows: list[LinearRow], monkeypatch: pytest.MonkeyPatch
+    mine: tuple[Path, RecordedRun],
+    rows: list[LinearRow],
+    few_rows: list[LinearRow],
+    together: list[ContentionRow],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     off = dataclasses.replace(rows[0], seconds=rows[0].seconds * 1.02)
     monkeypatch.setattr("migsim.validate.linear.compare_linear", lambda: [rows[1], off])
     assert command("--runs", mine[0]).exit_code == 1
     assert command("--runs", mine[0], "--json").exit_code == 1
+    monkeypatch.setattr("migsim.validate.linear.compare_linear", lambda: few_rows)
+    assert command("--runs", mine[0]).exit_code == 0
+    off_together = dataclasses.replace(together[0], bytes=2 * together[0].bytes)
+    monkeypatch.setattr(contention, "compare_contention", lambda: [off_together])
+    assert command("--runs", mine[0]).exit_code == 1
 
 
 def test_without_a_file_it_is_the_runs_on_which_nothing_was_fitted(

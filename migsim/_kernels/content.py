@@ -27,6 +27,7 @@ __all__ = [
     "UNIFORM",
     "WRITTEN",
     "draw_classes",
+    "draw_places",
     "fill_page",
     "group_of",
     "is_zero",
@@ -209,6 +210,13 @@ def draw_classes(
         while draw >= upper[k]:
             k += 1
         classes[page] = kinds[k]
+
+
+@jit
+def draw_places(seed: np.uint64, pages: Integers, draws: Words) -> None:
+    """Draw a number for each of ``pages``; their order is that in which an image lies there."""
+    for i in range(pages.size):
+        draws[i] = random_bits(seed, pages[i])
 
 
 @jit

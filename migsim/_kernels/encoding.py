@@ -137,6 +137,8 @@ class Coder(NamedTuple):
     the CPU time of a page of each class. ``cached`` and ``ages`` (int32) are the page in each slot
     of the cache, or -1, and when it was last used. ``groups`` is a bitmap of the groups of equal
     pages of which the destination has one, and of the pages that this codec was the last to send.
+    ``image`` (int32) is the page of the guest's image that a page holds in the beginning, or -1,
+    ``held`` a bitmap of those that the destination has; empty where the guest has no image.
     """
 
     state: Record
@@ -147,6 +149,8 @@ class Coder(NamedTuple):
     cached: Ints32
     ages: Ints32
     groups: Words
+    image: Ints32
+    held: Words
 
 
 @jit
@@ -284,8 +288,15 @@ def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
         if coder.groups[own] & bit_of(page) != 0 and memory.written[page] == 0:
             content = c.frame_bytes + REFERENCE_BYTES  # to itself
         coder.groups[own] |= bit_of(page)
-        group = -1
-        if memory.classes[page] & np.uint8(WRITTEN) == 0:
+        group, common = -1, -1
+        written = memory.classes[page] & np.uint8(WRITTEN) != 0
+        if not written and coder.image.size > 0:
+            common = int(np.int64(coder.image[page]))
+        if common >= 0:
+            if coder.held[common >> 6] & bit_of(common) != 0:
+                content = c.frame_bytes + REFERENCE_BYTES
+            coder.held[common >> 6] |= bit_of(common)
+        elif not written:
             m = memory.state[0]
             group = group_of(m.seed, page, m.first_duplicate, m.duplicate_share, m.duplicate_groups)
         if group >= 0:

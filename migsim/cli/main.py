@@ -18,6 +18,7 @@ _COMMANDS = {
     "migrate": ("migsim.cli.migrate:command", "Simulate one migration."),
     "predict": ("migsim.cli.predict:command", "Predict a migration, and which settings suit."),
     "run": ("migsim.cli.run:command", "Run an experiment: its sweep, its claims, its figure."),
+    "fleet": ("migsim.cli.fleet:fleet", "Plan, run and audit migrations of many machines."),
     "compare": ("migsim.cli.compare:command", "Tell what changed between results or revisions."),
     "results": ("migsim.cli.results:results", "List, filter, export, merge, clean up results."),
     "paper": ("migsim.cli.paper:command", "Rebuild the paper: results, figures, PDF."),

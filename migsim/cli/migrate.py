@@ -57,6 +57,8 @@ def task_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable[.
         click.option("-v", "vm_args", help="Parameter of the virtual machine.", **key_value),
         click.option("-c", "client_args",
                      help="Parameter of the guest's clients and their network.", **key_value),
+        click.option("-d", "disk_args", help="Parameter of its disk; without any it has none.",
+                     **key_value),
     ]  # fmt: skip
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,7 +75,8 @@ def task_of(
     workload_args: tuple[str, ...],
     link_args: tuple[str, ...],
     vm_args: tuple[str, ...],
-    client_args: tuple[str, ...],
+    client_args: tuple[str, ...] = (),
+    disk_args: tuple[str, ...] = (),
     **plain: Any,
 ) -> ResolvedTask:
     """Return the task that the options say. Raises `InputError`."""
@@ -85,6 +88,7 @@ def task_of(
         link_args=pairs("-l", link_args),
         vm_args=pairs("-v", vm_args),
         client_args=pairs("-c", client_args),
+        disk_args=pairs("-d", disk_args),
         **plain,
     ).resolve()
 
@@ -168,12 +172,14 @@ def _phases(outcome: Outcome) -> list[tuple[str, ...]]:
     for event in outcome.timeline:
         if event.act == "sync" and lines and not lines[-1][-1]:
             lines[-1][-1] = f"{event.pages:,}"
-        if event.act not in {"send", "push", "resume"}:
+        if event.act not in {"send", "push", "resume", "send_blocks", "push_blocks"}:
             continue
         names = {
             "send": "stop-and-copy" if event.guest == "paused" else f"round {event.round}",
             "push": "post-copy",
             "resume": "switch-over",
+            "send_blocks": "disk",
+            "push_blocks": "post-copy of the disk",
         }
         rate = event.stream_bytes / event.seconds if event.seconds > 0 else 0.0
         pages = f"{event.pages:,}" if event.act != "resume" else ""
@@ -211,6 +217,13 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
             f"99 % {format_seconds(result.fault_p99_seconds)}, "
             f"worst {format_seconds(result.fault_max_seconds)}; "
             f"each vCPU stalled {format_seconds(result.stalled_seconds)}",
+        ))  # fmt: skip
+    if result.disk_blocks_sent or result.mirrored_writes:
+        facts.append((
+            "disk",
+            f"{result.disk_blocks_sent:,} blocks sent; {result.mirrored_writes:,} mirrored writes "
+            f"cost {format_seconds(result.mirror_seconds)}, {result.disk_faults:,} I/Os that "
+            f"waited for a block {format_seconds(result.disk_stalled_seconds)}",
         ))  # fmt: skip
     if result.throttled_seconds:
         facts.append(("throttled", f"{format_seconds(result.throttled_seconds)} of processor time"))

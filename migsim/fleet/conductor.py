@@ -22,6 +22,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from migsim.gang import Gang, GangMember
 from migsim.network import Grant, Plans, Share, max_min_shares
 from migsim.simulate import Outcome
 
@@ -70,10 +71,14 @@ class _Rider:
         asked: up to when it is simulated: there it waits for its next grant.
         since: the start of the busy period that it is in.
         plans: what it surely does next.
+        gang: its place among the guests with which it shares an index of contents.
     """
 
-    def __init__(self, conductor: Conductor, crossing: Crossing, starts_at: float) -> None:
+    def __init__(
+        self, conductor: Conductor, crossing: Crossing, starts_at: float, gang: GangMember | None
+    ) -> None:
         self.crossing = crossing
+        self.gang = gang
         self.starts_at = starts_at
         self.asked = self.since = starts_at
         self.plans = Plans()
@@ -103,7 +108,11 @@ class _Rider:
             # Rounding must not put it back into a tick that it is through with.
             self.asked = max(self.starts_at + now, self._known_until)
             self.since, self.plans = self.starts_at + busy_since, plans
+            if self.gang is not None:
+                self.gang.tell(self.asked)
             self._conductor.wait()
+            if self.gang is not None:
+                self.gang.learn(self.asked)
         return self.grant_now
 
     def take(self, part: float, cpu: float, until: float) -> None:
@@ -160,14 +169,26 @@ class Conductor:
         heapq.heappush(self._events, (at, self._count, action))
         self._count += 1
 
-    def launch(self, crossing: Crossing, body: Body, done: Callable[[Outcome], None]) -> None:
-        """Start a migration `now`; ``done`` happens when it has ended, at that time."""
-        rider = _Rider(self, crossing, self.now)
+    def launch(
+        self,
+        crossing: Crossing,
+        body: Body,
+        done: Callable[[Outcome], None],
+        gang: Gang | None = None,
+    ) -> None:
+        """Start a migration `now`; ``done`` happens when it has ended, at that time.
+
+        With those of its ``gang`` it shares an index of contents.
+        """
+        member = None if gang is None else gang.join(self.now)
+        rider = _Rider(self, crossing, self.now, member)
 
         def ride() -> None:
             outcome = body(rider)
             self._riders.remove(rider)
             ended = rider.starts_at + outcome.result.total_seconds
+            if member is not None:
+                member.tell(ended)
             self.call_at(max(ended, self.now), lambda: done(outcome))
 
         self._riders.append(rider)

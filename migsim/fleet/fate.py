@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from migsim.errors import last_line
-from migsim.fleet.handover import (
-    Fault,
-    Phase,
-    Place,
-    Policy,
-    Steps,
-    Where,
-    after,
-    steps_of,
-)
+from migsim.fleet.faults import Fault, Policy
+from migsim.fleet.handover import Phase, Place, Steps, Where, after, steps_of
 from migsim.network.schedule import join_outages, parse_outages
 from migsim.result import Result
 from migsim.simulate import Outcome, execute
@@ -150,10 +142,11 @@ def judge(task: ResolvedTask, outcome: Outcome, policy: Policy, crash: Fault | N
     """
     steps, result = steps_of(task, outcome), outcome.result
     if crash is not None:
-        return after(_of_one_cut_off(task, outcome, steps), crash, policy, result.corrupt_pages)
+        missing = result.corrupt_pages + result.corrupt_blocks
+        return after(_of_one_cut_off(task, outcome, steps), crash, policy, missing)
     if steps.ended < math.inf:
         return Where(("source",), False, last_line(result.error))
-    if result.corrupt_pages:
+    if result.status in {"lost", "corrupt"} or result.corrupt_pages:
         return Where((), True, last_line(result.error))
     outages = parse_outages(task.link.outages)
     if not outages:

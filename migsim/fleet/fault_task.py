@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from migsim.errors import InputError
 from migsim.fleet.fate import strike
-from migsim.fleet.handover import Fault, Phase, Policy, Steps, steps_of
+from migsim.fleet.faults import Fault, Policy
+from migsim.fleet.handover import Phase, Steps, steps_of
 from migsim.parameters import Scalar
 from migsim.simulate import execute
 from migsim.task import ResolvedTask, Task, canonical_json, key_of
@@ -29,7 +30,7 @@ class FaultTask:
 
     Attributes:
         migration: what migrates, and how; ``seed`` below takes the place of its own.
-        kind: of the fault (`migsim.fleet.handover.Fault`).
+        kind: of the fault (`migsim.fleet.faults.Fault`).
         lasts: seconds for which the link is down.
         within: the phase in which it happens, or the ``whole`` of the migration.
         share: of that phase that has passed by then, as it passes without a fault.

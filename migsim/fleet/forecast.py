@@ -17,10 +17,10 @@ __all__ = ["Forecast"]
 
 
 class Forecast:
-    """Simulates migrations by themselves, each once."""
+    """Simulates migrations by themselves, each once; faults are not foreseen."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+        self._fleet = dataclasses.replace(fleet, failures=())
         self._known: dict[tuple[str, str, str, float, float], Result] = {}
         self._kinds: dict[str, Result] = {}
 

@@ -13,8 +13,7 @@ from migsim.fleet.evacuation import name_of, plan_evacuation
 from migsim.fleet.forecast import Forecast
 from migsim.fleet.manager import Manager
 from migsim.fleet.model import Balance, Evacuate, Failure, Fleet, Job, Move, Vm
-from migsim.fleet.placement import Placement, Problem, place, place_evacuees
-from migsim.fleet.placement_order import sequence
+from migsim.fleet.placement import Placement, Problem, place, place_evacuees, sequence
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Request
 
@@ -153,7 +152,7 @@ def _balance(manager: Manager, job: Balance) -> None:
     manager.record(
         "decided", "balance", what="balance", moves=len(placement.moves),
         objective=placement.objective, before=placement.before, bound=placement.bound,
-        gap=placement.gap, given_up=len(order.given_up),
+        gap=placement.gap, given_up=", ".join(order.given_up),
     )  # fmt: skip
     manager.want(
         *(

@@ -13,14 +13,16 @@ from typing import Protocol
 from migsim.fleet.chain import Detail, Entry, Kind
 from migsim.fleet.conductor import Conductor, Processor
 from migsim.fleet.fate import ending_of, judge
+from migsim.fleet.faults import Fault, Policy
 from migsim.fleet.forecast import Forecast
-from migsim.fleet.handover import Fault, Policy, Where
+from migsim.fleet.handover import Where
 from migsim.fleet.model import Failure, Fleet
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Attempt, Request
 from migsim.fleet.state import State, follow
 from migsim.fleet.topology import capacities, path
 from migsim.fleet.trip import Trip, make_trip
+from migsim.gang import Gang
 from migsim.simulate import Outcome, execute
 
 __all__ = ["Manager", "Minutes", "Recorder"]
@@ -63,6 +65,7 @@ class _Ride:
     source: str
     trip: Trip
     started: float
+    gang: Gang | None
 
 
 class Manager:
@@ -102,6 +105,7 @@ class Manager:
         self.concurrency = dict(concurrency or {})
         self._queue: list[Request] = []
         self._rides: dict[str, _Ride] = {}
+        self._under_way: Counter[str] = Counter()  # migrations of each job and place with a limit
         self._policy = Policy(
             confirm=fleet.migrating.confirm,
             patience=fleet.migrating.patience,
@@ -182,7 +186,7 @@ class Manager:
     def _why_not(self, request: Request) -> str:
         """Return why a migration cannot start now; "" where it can."""
         most = self.concurrency.get(request.job)
-        if most and sum(ride.request.job == request.job for ride in self._rides.values()) >= most:
+        if most and self._under_way[f"job {request.job}"] >= most:
             return f"{most} migrations of '{request.job}' are under way"
         to = self._destination(request)
         if not to:
@@ -191,12 +195,8 @@ class Manager:
         if objection:
             return objection
         way = path(self.fleet, self.positions.host_of(request.vm), to)
-        full = [place for place, most in way.limits.items() if self._under_way(place) >= most]
+        full = [place for place, most in way.limits.items() if self._under_way[place] >= most]
         return f"{full[0]} has as many migrations as it may" if full else ""
-
-    def _under_way(self, place: str) -> int:
-        """Return how many migrations touch a host, network or trunk."""
-        return sum(place in ride.trip.path.limits for ride in self._rides.values())
 
     def _start(self, request: Request, source: str) -> None:
         vm = self.fleet.vms[request.vm]
@@ -205,7 +205,9 @@ class Manager:
             self._cancel(request, refused)
             return
         trip = make_trip(self.fleet, vm, source, request.to, self.now)
-        self._rides[vm.name] = _Ride(request, source, trip, self.now)
+        gang = self._gang(source, request.to)
+        self._rides[vm.name] = _Ride(request, source, trip, self.now, gang)
+        self._under_way.update([f"job {request.job}", *trip.path.limits])
         self.record(
             "started", vm.name, trip.task.key, source=source, destination=request.to,
             job=request.job, attempt=request.attempt,
@@ -214,7 +216,18 @@ class Manager:
             trip.crossing,
             lambda share: execute(trip.task, None, share),
             functools.partial(self._ended, vm.name),
+            gang,
         )
+
+    def _gang(self, source: str, destination: str) -> Gang | None:
+        """Return the gang that a machine joins: its index lasts as long as anybody is under way."""
+        if not self.fleet.migrating.gang:
+            return None
+        under_way = [
+            ride.gang for ride in self._rides.values()
+            if (ride.source, ride.request.to) == (source, destination)
+        ]  # fmt: skip
+        return under_way[0] if under_way else Gang()
 
     # ---- ending -----------------------------------------------------------------------------
 
@@ -222,12 +235,13 @@ class Manager:
         """Find out where a machine runs now that its migration has ended."""
         ride, result = self._rides.pop(name), outcome.result
         request, trip = ride.request, ride.trip
+        self._under_way.subtract([f"job {request.job}", *trip.path.limits])
         where = judge(trip.task, outcome, self._policy, _cut_off_by(ride, result.total_seconds))
         attempt = Attempt(
             vm=name, source=ride.source, destination=request.to, job=request.job,
             attempt=request.attempt, wanted=request.not_before, started=ride.started,
-            ended=self.now, ending=ending_of(where), reason=where.reason, key=trip.task.key,
-            result=result,
+            ended=self.now, paused=_paused(ride, outcome), ending=ending_of(where),
+            reason=where.reason, key=trip.task.key, result=result,
         )  # fmt: skip
         self.attempts.append(attempt)
         for link in trip.path.links:
@@ -236,13 +250,15 @@ class Manager:
             "total_seconds": result.total_seconds,
             "downtime_seconds": result.downtime_seconds,
             "bytes_sent": result.bytes_sent,
+            "paused": attempt.paused,
         }
         if attempt.ending == "completed":
             self.record("completed", name, attempt.key, **measured)
         else:
             self.record(
-                "failed", name, attempt.key, runs_at=_word(where), reason=where.reason, **measured
-            )
+                "failed", name, attempt.key, runs_at=_word(where), ending=attempt.ending,
+                reason=where.reason, **measured,
+            )  # fmt: skip
         if attempt.ending == "stayed":
             self._try_again(request)
         self.call_at(self._conductor.soon, self._dispatch)
@@ -281,7 +297,7 @@ class Manager:
 
     def _mend(self, failure: Failure) -> None:
         if failure.kind != "crash":
-            self.record("mended", failure.target)
+            self.record("mended", failure.target, how=failure.kind)
         elif failure.target not in self.state.up:
             self.record("recovered", failure.target)
         self._dispatch()
@@ -304,6 +320,12 @@ def _cut_off_by(ride: _Ride, seconds: float) -> Fault | None:
         return None
     end = "source" if crash.target == ride.source else "destination"
     return Fault(kind="source crash" if end == "source" else "destination crash", at=seconds)
+
+
+def _paused(ride: _Ride, outcome: Outcome) -> float | None:
+    """Return when the guest was first paused, in the fleet's time; None where it never was."""
+    pauses = [event.end for event in outcome.timeline if event.act == "pause"]
+    return ride.started + pauses[0] if pauses else None
 
 
 def _word(where: Where) -> str:

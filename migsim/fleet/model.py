@@ -183,6 +183,9 @@ class Migrating:
             switch-over (`migsim.fleet.handover.Policy`).
         share_interval: seconds for which links are shared in the same way, at least: a flow that
             comes or goes changes the shares of others at the next multiple.
+        gang: whether machines that are on their way from one host to one other at the same time
+            have one index of what was sent (`migsim.gang`): an algorithm that deduplicates sends
+            what they have in common once.
     """
 
     algorithm: str = "precopy"
@@ -195,6 +198,7 @@ class Migrating:
     patience: Seconds = 30.0
     postcopy: Literal["recover", "lose"] = "recover"
     share_interval: Seconds = 0.01
+    gang: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,8 +234,8 @@ class Balance:
         most_moves: migrations at most; None for any number.
         horizon: seconds for which the new placement is expected to hold: what a migration costs
             its guest has to be gained within them.
-        gap: how far from the optimum the placement may be, relative.
-        most_seconds: of the search; the best placement found by then is taken.
+        gap: how far from the optimum the placement may be, relative; the search goes on until that
+            is proven, or it has tried all that it can.
     """
 
     at: Seconds = 0.0
@@ -239,7 +243,6 @@ class Balance:
     most_moves: Count | None = None
     horizon: Seconds = 3600.0
     gap: Fraction = 0.02
-    most_seconds: Seconds = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)

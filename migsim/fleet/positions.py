@@ -12,18 +12,26 @@ class Positions:
     """What the state of a fleet means for its machines and hosts.
 
     A machine that migrates holds its memory at both hosts, and counts for rules at both.
-
-    Attributes:
-        state: the state, replaced as it changes.
     """
 
     def __init__(self, fleet: Fleet, state: State) -> None:
-        self.state = state
         self._fleet = fleet
+        self._holding: dict[str, list[Vm]] = {}
+        self.state = state
         self._rules: dict[str, list[Rule]] = {name: [] for name in fleet.vms}
         for rule in fleet.rules:
             for name in rule.vms:
                 self._rules[name].append(rule)
+
+    @property
+    def state(self) -> State:
+        """The state that all this is about."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self._holding = {}  # made again when it is asked for
 
     def host_of(self, name: str) -> str:
         """Return the host on which a machine runs; "" where it runs on none, or on two."""
@@ -33,16 +41,23 @@ class Positions:
     def on(self, host: str) -> list[Vm]:
         """Return the machines that run on ``host``, in the order of the fleet."""
         runs_at = self.state.runs_at
-        return [vm for name, vm in self._fleet.vms.items() if host in runs_at.get(name, ())]
+        return [vm for vm in self.holding(host) if host in runs_at[vm.name]]
 
     def holding(self, host: str) -> list[Vm]:
         """Return the machines that have memory on ``host``: those that run or arrive there."""
-        arriving = {name for name, (_, to) in self.state.under_way.items() if to == host}
-        runs_at = self.state.runs_at
-        return [
-            vm for name, vm in self._fleet.vms.items()
-            if name in arriving or host in runs_at.get(name, ())
-        ]  # fmt: skip
+        if not self._holding:
+            self._holding = {name: [] for name in self._fleet.hosts}
+            for name, hosts in self._hosts_by_machine().items():
+                for place in hosts:
+                    self._holding[place].append(self._fleet.vms[name])
+        return self._holding[host]
+
+    def _hosts_by_machine(self) -> dict[str, set[str]]:
+        """Return the hosts that hold each machine, in the order in which machines were placed."""
+        hosts = {name: set(places) for name, places in self.state.runs_at.items()}
+        for name, (_, destination) in self.state.under_way.items():
+            hosts[name].add(destination)
+        return hosts
 
     def free_memory(self, host: str) -> int:
         """Return the bytes of memory that ``host`` has left."""

@@ -48,6 +48,7 @@ class Attempt:
         vm, source, destination, job: which and why.
         attempt: 0 for the first one.
         wanted, started, ended: seconds of the fleet's time; wanted is when it could have started.
+        paused: when its guest was first paused, likewise; None where it never was.
         ending: what became of the machine.
         reason: how that came, in one sentence.
         key: of the task, which gives the same result where the machine has its path for itself.
@@ -62,6 +63,7 @@ class Attempt:
     wanted: float
     started: float
     ended: float
+    paused: float | None
     ending: Ending
     reason: str
     key: str

@@ -64,6 +64,7 @@ def make_trip(
         memory=vm.memory,
         vm_args={"vcpus": vm.vcpus, **vm.vm_args},
         client_args=_clients(vm, way),
+        disk_args=_disk(fleet, vm, source, destination),
         age=now,
         seed=vm.seed,
         limit_seconds=limit if crash is None else min(limit, crash.at - now),
@@ -83,6 +84,14 @@ def _clients(vm: Vm, way: Path) -> dict[str, Any]:
     if vm.client_args or not way.trunks:
         return dict(vm.client_args)
     return {"reach": "sites", "sites_rtt": way.rtt}
+
+
+def _disk(fleet: Fleet, vm: Vm, source: str, destination: str) -> dict[str, Any]:
+    """Return a machine's disk: shared where both hosts reach its datastore."""
+    if not vm.disk_args:
+        return {}
+    reach = (fleet.hosts[source].storage, fleet.hosts[destination].storage)
+    return {**vm.disk_args, "shared": all(vm.datastore in stores for stores in reach)}
 
 
 def _demand(link: Link) -> float:

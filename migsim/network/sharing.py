@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from migsim._kernels.draws import portable_exp, portable_log
+from migsim.gang import GangMember
 from migsim.network.link import Congestion
 
 __all__ = ["Grant", "Plans", "Share", "max_min_shares", "round_trip_weight"]
@@ -53,6 +54,11 @@ class Grant:
 
 class Share(Protocol):
     """A flow's place among others on its path."""
+
+    @property
+    def gang(self) -> GangMember | None:
+        """The guest's place among those with which it shares an index of contents, if any."""
+        ...
 
     def grant(self, now: float, busy_since: float, plans: Plans) -> Grant:
         """Return what the flow has from ``now`` on; others may be simulated up to then first.

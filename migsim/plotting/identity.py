@@ -16,6 +16,10 @@ _DASHED: Line = (0.0, (4.0, 1.5))
 _LONG: Line = (0.0, (9.0, 2.0))
 _DASH_DOT: Line = (0.0, (5.0, 1.2, 1.0, 1.2))
 _DASH_DOTS: Line = (0.0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2))
+_SPARSE: Line = (0.0, (1.0, 3.0))
+_DENSE: Line = (0.0, (2.0, 0.8))
+_PAIRS: Line = (0.0, (3.0, 1.0, 3.0, 3.0))
+_TRIPLES: Line = (0.0, (2.0, 1.0, 2.0, 1.0, 2.0, 3.0))
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Look:
 
 # Seen with normal or colour-blind eyes, any two colours differ; where they are alike in grey, mark,
 # line and hatch differ (`tests/test_plotting_identity.py`). Open and filled forms of one mark go to
-# relatives, such as delta and XBZRLE.
+# relatives, such as delta and XBZRLE; those that move disks are shades of purple.
 _LOOKS = {
     "stop_and_copy": Look("stop-and-copy", "stop", "#777777", "s", line=_DOTTED, hatch="...."),
     "precopy": Look("pre-copy", "pre", "#0072b2", "o"),
@@ -85,6 +89,18 @@ _LOOKS = {
     "postcopy": Look("post-copy", "post", "#d55e00", "v", line=_DASHED, hatch="////"),
     "qemu": Look("QEMU", "QEMU", "#c8143c", "X", line=_DASHED, hatch="////"),
     "xen_postcopy": Look("Xen post-copy", "Xen post", "#f2a6a0", "X", False, _LONG, "----"),
+    "storage_dbt": Look(
+        "storage, dirty blocks", "st. dirty", "#501450", "+", line=_SPARSE, hatch="++++"
+    ),
+    "storage_mirror": Look(
+        "storage, mirrored", "st. mirror", "#a000f0", "x", line=_DENSE, hatch="oooo"
+    ),
+    "storage_snapshot": Look(
+        "storage, snapshots", "st. snap", "#a064f0", "2", line=_PAIRS, hatch="OOOO"
+    ),
+    "storage_postcopy": Look(
+        "storage, post-copy", "st. post", "#8c3c78", "_", line=_TRIPLES, hatch="****"
+    ),
     "clairvoyant": Look("clairvoyant", "clairv.", "#000000", "|", line=_DOTTED, hatch="||||"),
 }
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")

@@ -11,9 +11,10 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from migsim.simulate import migrate
+from migsim.simulate import run
+from migsim.task import Task
 
-__all__ = ["DATA", "TOLERANCE", "LinearRow", "compare_linear"]
+__all__ = ["DATA", "TOLERANCE", "LinearRow", "compare_linear", "linear_task"]
 
 DATA = Path(__file__).parents[1] / "data" / "simgrid.csv"
 TOLERANCE = 0.01
@@ -60,19 +61,24 @@ def compare_linear() -> list[LinearRow]:
     return [_compare(row) for row in rows]
 
 
-def _compare(row: dict[str, str]) -> LinearRow:
-    memory, dirty_rate = int(row["memory"]), float(row["dirty_rate"])
-    result = migrate(
-        "precopy",
-        "sequential",
-        "custom",
+def linear_task(memory: int, working_set: int, dirty_rate: float) -> Task:
+    """Return SimGrid's migration of a guest that dirties so many bytes per second."""
+    return Task(
+        algorithm="precopy",
+        workload="sequential",
+        link="custom",
         memory=memory,
         algorithm_args={"max_downtime": 0.03, "max_rounds": 1_000_000},
-        workload_args={"working_set": int(row["working_set"]), "rate": dirty_rate / _PAGE},
+        workload_args={"working_set": working_set, "rate": dirty_rate / _PAGE},
         # Without overhead there are no headers of pages either.
         link_args={"rate": _RATE, "rtt": 0, "congestion": "none", "overhead": 0},
         vm_args={"device_state": 0, "resume_seconds": 0, "sync_seconds_per_gib": 0},
-    ).result
+    )
+
+
+def _compare(row: dict[str, str]) -> LinearRow:
+    memory, dirty_rate = int(row["memory"]), float(row["dirty_rate"])
+    result = run(linear_task(memory, int(row["working_set"]), dirty_rate))
     return LinearRow(
         memory, dirty_rate, float(row["seconds"]), result.total_seconds, int(row["sent"]),
         result.bytes_sent, float(row["downtime"]), result.downtime_seconds,

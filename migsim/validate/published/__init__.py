@@ -6,7 +6,7 @@ does not tell. One module for each group of papers.
 
 from __future__ import annotations
 
-from migsim.validate.published import clark, gopalan, kubevirt, qemu, vmware
+from migsim.validate.published import clark, deshpande, gopalan, kubevirt, qemu, vmware
 from migsim.validate.published.check import KINDS, Check, Finding, Kind, compare, summarise
 
 __all__ = ["CHECKS", "KINDS", "Check", "Finding", "Kind", "compare", "summarise"]
@@ -14,6 +14,7 @@ __all__ = ["CHECKS", "KINDS", "Check", "Finding", "Kind", "compare", "summarise"
 CHECKS: tuple[Check, ...] = (
     *clark.CHECKS,
     *gopalan.CHECKS,
+    *deshpande.CHECKS,
     *qemu.CHECKS,
     *kubevirt.CHECKS,
     *vmware.CHECKS,

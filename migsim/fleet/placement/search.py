@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from migsim.fleet.placement_model import Bools, Floats, Ints, Items
+from migsim.fleet.placement.model import Bools, Floats, Ints, Items
 
 __all__ = ["State"]
 

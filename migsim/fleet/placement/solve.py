@@ -3,8 +3,8 @@
 A search in stages, each only if the one before has not proven the gap that was asked for:
 
 1. The relaxation in which what comes into hosts is liquid, solved host by host
-   (`placement_bound`): a bound, and which machines had better leave. They are put
-   where they cost least, and the placement is improved by moves and swaps (`placement_search`).
+   (`placement.bound`): a bound, and which machines had better leave. They are put
+   where they cost least, and the placement is improved by moves and swaps (`placement.search`).
 2. The present placement, improved likewise; and, where the number of moves is limited, which ties
    all hosts together, the same relaxation as one program.
 3. Small exact programs of the machines on a few hosts, over and over; as large as they have to be
@@ -29,11 +29,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from migsim.errors import InputError, did_you_mean
-from migsim.fleet.placement_bound import solve_by_blocks
-from migsim.fleet.placement_milp import Columns, build, relaxed_columns, solve
-from migsim.fleet.placement_model import Ints, Items, Problem, compile_problem
-from migsim.fleet.placement_search import State
-from migsim.fleet.placement_verdict import check_each_constraint, why_impossible
+from migsim.fleet.placement.bound import solve_by_blocks
+from migsim.fleet.placement.milp import Columns, build, relaxed_columns, solve
+from migsim.fleet.placement.model import Ints, Items, Problem, compile_problem
+from migsim.fleet.placement.search import State
+from migsim.fleet.placement.verdict import check_each_constraint, why_impossible
 
 __all__ = ["Placement", "Problem", "place", "place_evacuees"]
 

@@ -11,8 +11,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from migsim.errors import InputError
 from migsim.fleet.model import Rule
-from migsim.fleet.placement_milp import build, relaxed_columns, solve
-from migsim.fleet.placement_model import Bools, Items, Problem, called, compile_problem
+from migsim.fleet.placement.milp import build, relaxed_columns, solve
+from migsim.fleet.placement.model import Bools, Items, Problem, called, compile_problem
 from migsim.units import GIB
 
 __all__ = ["check_each_constraint", "why_impossible"]

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from migsim.fleet.placement_milp import Answer, Program, solve
-from migsim.fleet.placement_model import Bools, Floats, Ints
+from migsim.fleet.placement.milp import Answer, Program, solve
+from migsim.fleet.placement.model import Bools, Floats, Ints
 
 __all__ = ["solve_by_blocks"]
 

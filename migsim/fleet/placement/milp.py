@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from migsim.fleet.placement_model import Bools, Floats, Ints, Items
+from migsim.fleet.placement.model import Bools, Floats, Ints, Items
 
 __all__ = [
     "Answer",

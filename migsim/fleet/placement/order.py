@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from migsim.errors import InputError
-from migsim.fleet.placement_model import Ints, Items, Problem, compile_problem
+from migsim.fleet.placement.model import Ints, Items, Problem, compile_problem
 
 __all__ = ["Order", "Step", "sequence"]
 
