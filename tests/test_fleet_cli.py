@@ -210,7 +210,7 @@ def test_a_plan_of_machines_that_have_to_stay(shell: Run) -> None:
     )
     status, out, _ = shell("plan", write(tight))
     assert status == 1
-    assert "not done: 1 of 3 machines cannot leave: " in out
+    assert "not done: 1 of 3 machines would not get to another host: " in out
     status, out, _ = shell("run", "small.toml")
     assert status == 1
     assert "not done: h-1 is not empty: v-3 of 3 machines run there" in out
