@@ -21,6 +21,7 @@ from migsim.task import Task, with_content
 __all__ = ["Guests", "check_algorithm", "check_connection"]
 
 _OF_THE_MACHINE = {"memory", "vcpus"}
+_OF_THE_HOSTS = {"shared"}
 _OF_THE_PATH = {"rate", "rtt", "loss", "outages"}
 # Algorithms and links come before any machine; what is relative to one has its unit checked only.
 _ANY_GUEST = Context(page_size=4096, memory=2**30)
@@ -101,17 +102,20 @@ class Guests:
             with_content(plugin.parameters), vm.workload_args,
             Context(machine.page_size, machine.memory), (*place, "workload_args"), self._mistakes,
         )  # fmt: skip
+        owner = "the machine's datastore and what its hosts store"
+        _without(vm.disk_args, _OF_THE_HOSTS, (*place, "disk_args"), owner, self._mistakes)
         task = Task(
             algorithm="stop_and_copy", workload=vm.workload, workload_args=vm.workload_args,
             vm_args={**shape, **given}, seed=vm.seed,
         )  # fmt: skip
-        for key, changes in {
-            "workload": {},
-            "client_args": {"client_args": vm.client_args},
-            "disk_args": {"disk_args": vm.disk_args},
-        }.items():
-            if len(self._mistakes) == before and (changes.get(key) or not changes):
-                tried = dataclasses.replace(task, **changes)
+        with_clients = dataclasses.replace(task, client_args=vm.client_args)
+        with_disk = dataclasses.replace(task, disk_args=vm.disk_args)
+        for key, tried, is_new in (
+            ("workload", task, True),
+            ("client_args", with_clients, bool(vm.client_args)),
+            ("disk_args", with_disk, bool(vm.disk_args)),
+        ):
+            if is_new and len(self._mistakes) == before:
                 _try_task(tried, (*place, key), self._mistakes)
 
 
