@@ -401,3 +401,15 @@ def test_a_plan_tells_who_would_be_lost() -> None:
     move, evacuation = plan_fleet(fleet(one, jobs=jobs))
     assert "stale blocks" in hindrance(move)
     assert hindrance(evacuation) == "1 of 1 machines would not get to another host"
+
+
+def test_who_starts_because_another_has_ended_elsewhere_gets_its_share() -> None:
+    """Until b goes, a shares nothing with anybody; then c, which waited for b, takes half of it."""
+    vms = [vm("a", "a", memory=64 * MIB), vm("b", "c"), vm("c", "a", memory=64 * MIB)]
+    given = ["a", "b", "c", host("d", most_migrations=1)]
+    moves = tuple(Move(vm=name, to=to) for name, to in (("a", "b"), ("b", "d"), ("c", "d")))
+    outcome = run_fleet(fleet(*vms, given=given, jobs=moves))
+    assert [attempt.vm for attempt in outcome.attempts] == ["b", "a", "c"]
+    first, second = (attempt for attempt in outcome.attempts if attempt.vm != "b")
+    assert first.ended > second.started
+    assert outcome.carried["a out"] < 1.01 * NETWORK.rate * second.ended

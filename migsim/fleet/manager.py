@@ -95,8 +95,9 @@ class Manager:
         """
         self.fleet = fleet
         self._conductor = Conductor(
-            capacities(fleet), self._processor, tick=fleet.migrating.share_interval
-        )
+            capacities(fleet), self._processor, tick=fleet.migrating.share_interval,
+            awaits=lambda: bool(self._queue) or fleet.migrating.retries > 0,
+        )  # fmt: skip
         self._recorder = recorder or Minutes()
         self.positions = Positions(fleet, state or State())
         self.attempts: list[Attempt] = []
