@@ -413,3 +413,12 @@ def test_who_starts_because_another_has_ended_elsewhere_gets_its_share() -> None
     first, second = (attempt for attempt in outcome.attempts if attempt.vm != "b")
     assert first.ended > second.started
     assert outcome.carried["a out"] < 1.01 * NETWORK.rate * second.ended
+
+
+def test_a_retry_chooses_its_host_anew_where_none_was_named() -> None:
+    crash = Failure(at=0.05, kind="crash", target="b")
+    given = ["a", host("b", memory=2 * GIB), "c"]  # b has the most room
+    where = fleet(vm("v"), given=given, failures=(crash,), migrating=Migrating(retries=1))
+    manager = wanting(where, Request(vm="v"))
+    assert [attempt.destination for attempt in manager.attempts] == ["b", "c"]
+    assert manager.state.runs_at["v"] == ("c",)

@@ -50,11 +50,11 @@ class Forecast:
         """Return why a migration that is predicted not to complete does not."""
         return f"predicted not to complete: {last_line(expected.error)}"
 
-    def objection(self, request: Request, vm: Vm, source: str, now: float) -> str:
+    def objection(self, request: Request, vm: Vm, source: str, destination: str, now: float) -> str:
         """Return why a migration should not be started, if more is predicted than is allowed."""
         if math.isinf(request.most_downtime) and math.isinf(request.most_seconds):
             return ""
-        expected = self.of(vm, source, request.to, now)
+        expected = self.of(vm, source, destination, now)
         if expected.status != "completed":
             return self.failure(expected)
         for name, value, most in (

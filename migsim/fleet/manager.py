@@ -65,6 +65,7 @@ class _Ride:
 
     request: Request
     source: str
+    destination: str
     trip: Trip
     started: float
 
@@ -178,7 +179,7 @@ class Manager:
                 self._drop(request, f"its window has closed: {self._why_not(request)}")
             elif not self._why_not(request):
                 self._queue.remove(request)
-                self._start(dataclasses.replace(request, to=self._destination(request)), here)
+                self._start(request, here, self._destination(request))
             elif self.now == request.until:
                 self._drop(request, f"its window closes: {self._why_not(request)}")
 
@@ -203,17 +204,17 @@ class Manager:
         full = [place for place, most in way.limits.items() if self._under_way[place] >= most]
         return f"{full[0]} has as many migrations as it may" if full else ""
 
-    def _start(self, request: Request, source: str) -> None:
+    def _start(self, request: Request, source: str, destination: str) -> None:
         vm = self.fleet.vms[request.vm]
-        refused = self.forecast.objection(request, vm, source, self.now)
+        refused = self.forecast.objection(request, vm, source, destination, self.now)
         if refused:
             self._cancel(request, refused)
             return
-        trip = make_trip(self.fleet, vm, source, request.to, self.now)
-        self._rides[vm.name] = _Ride(request, source, trip, self.now)
+        trip = make_trip(self.fleet, vm, source, destination, self.now)
+        self._rides[vm.name] = _Ride(request, source, destination, trip, self.now)
         self._under_way.update([f"job {request.job}", *trip.path.limits])
         self.record(
-            "started", vm.name, trip.task.key, source=source, destination=request.to,
+            "started", vm.name, trip.task.key, source=source, destination=destination,
             job=request.job, attempt=request.attempt,
         )  # fmt: skip
         self._conductor.launch(
@@ -232,7 +233,7 @@ class Manager:
         where = judge(trip.task, outcome, self._policy, _cut_off_by(ride, result.total_seconds))
         where = self._unless_down(where, ride)
         attempt = Attempt(
-            vm=name, source=ride.source, destination=request.to, job=request.job,
+            vm=name, source=ride.source, destination=ride.destination, job=request.job,
             attempt=request.attempt, wanted=request.not_before, started=ride.started,
             ended=self.now, paused=_paused(ride, outcome), ending=ending_of(where),
             reason=where.reason, key=trip.task.key, result=result,
@@ -259,7 +260,7 @@ class Manager:
 
     def _unless_down(self, where: Where, ride: _Ride) -> Where:
         """Return where a machine runs if its hosts may both have crashed by now."""
-        hosts: dict[Place, str] = {"source": ride.source, "destination": ride.request.to}
+        hosts: dict[Place, str] = {"source": ride.source, "destination": ride.destination}
         left = tuple(place for place in where.runs_at if hosts[place] in self.state.up)
         if left == where.runs_at:
             return where

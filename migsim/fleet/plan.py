@@ -120,7 +120,10 @@ def _plan_move(fleet: Fleet, positions: Positions, job: Move, forecast: Forecast
     expected = forecast.of(vm, source, job.to, job.at)
     fails = "" if expected.status == "completed" else forecast.failure(expected)
     return MovePlan(
-        job, source, expected, objection or fails or forecast.objection(request, vm, source, job.at)
+        job,
+        source,
+        expected,
+        objection or fails or forecast.objection(request, vm, source, job.to, job.at),
     )
 
 
