@@ -210,7 +210,7 @@ def test_a_plan_of_machines_that_have_to_stay(shell: Run) -> None:
     )
     status, out, _ = shell("plan", write(tight))
     assert status == 1
-    assert "not done: 1 of 3 machines cannot leave: " in out
+    assert "not done: 1 of 3 machines would not get to another host: " in out
     status, out, _ = shell("run", "small.toml")
     assert status == 1
     assert "not done: h-1 is not empty: v-3 of 3 machines run there" in out
@@ -314,6 +314,7 @@ def test_a_run_that_is_killed_is_completed_to_the_same_bytes(shell: Run, tmp_pat
         (("run", "small.toml", "--log", "a.csv", "--output", "a.csv"), "a.csv: is meant for two"),
         (("run", "bad.toml", "--output", "new"), "bad.toml:1: is no TOML"),
         (("run", "small.toml", "--log", "bad.toml"), "bad.toml:1: the log is broken"),
+        (("run", "small.toml", "--log", "notes.txt"), "notes.txt:1: the log is broken"),
         (("report", "none.jsonl"), "none.jsonl: cannot be read"),
         (("report", "bad.toml"), "the log is broken"),
         (("report", "empty.jsonl"), "the log is empty"),
@@ -330,6 +331,7 @@ def test_bad_input_is_told_in_a_sentence(
     write("[a\n]\n\nb = ", "bad.toml")
     write(SMALL.replace('[[evacuate]]\nhost = "h-1"', '[[evacuate]]\nhost = "h-9"'), "unknown.toml")
     write("", "empty.jsonl")
+    write("notes in one line without an end", "notes.txt")
     Path("folder").mkdir()
     before = {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")}
     status, out, err = shell(*arguments)

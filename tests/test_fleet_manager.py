@@ -23,6 +23,8 @@ from migsim.fleet.model import (
     Rule,
     Vm,
 )
+from migsim.fleet.plan import plan_fleet
+from migsim.fleet.plan_words import hindrance
 from migsim.fleet.requests import Request
 from migsim.fleet.running import FleetOutcome, run_fleet
 from migsim.fleet.state import replay
@@ -352,3 +354,91 @@ def test_a_forecast_does_not_know_what_will_break() -> None:
     outcome = run_fleet(where)
     assert outcome.cancelled == ()
     assert outcome.attempts[-1].ending == "completed"
+
+
+def test_when_both_hosts_crash_at_once_the_run_goes_on_and_says_so() -> None:
+    crashes = tuple(Failure(at=0.05, kind="crash", target=name) for name in "ba")
+    outcome = run_fleet(fleet(vm("v"), jobs=(Move(vm="v", to="b"),), failures=crashes))
+    assert endings(outcome) == {"v": "lost"}
+    assert outcome.attempts[0].reason.endswith("a is down")
+    assert outcome.state.runs_at["v"] == ()
+
+
+def test_a_host_is_down_as_long_as_one_of_its_crashes_lasts() -> None:
+    minutes = Minutes()
+    crashes = (
+        Failure(at=1.0, kind="crash", target="b", lasts=10.0),
+        Failure(at=3.0, kind="crash", target="b", lasts=3.0),
+    )
+    run_fleet(fleet(vm("v"), failures=crashes), minutes)
+    assert [one.at for one in minutes.entries if one.kind == "recovered"] == [11.0]
+
+
+def test_a_step_whose_machine_is_lost_meanwhile_is_cancelled() -> None:
+    where = fleet(vm("v"), failures=(Failure(at=1.0, kind="crash", target="a"),))
+    manager = wanting(where, Request(vm="v", source="b", to="c"))
+    assert [reason for _, reason in manager.cancelled] == ["v does not run"]
+
+
+def test_retries_without_a_wait_do_not_overflow() -> None:
+    hopeless = Migrating(limit_seconds=0.001, retries=1100, backoff=0.0)
+    outcome = run_fleet(fleet(vm("v"), jobs=(Move(vm="v", to="b"),), migrating=hopeless))
+    assert len(outcome.attempts) == 1101
+
+
+def test_a_balance_among_some_hosts_leaves_the_others_alone() -> None:
+    """Host c is the emptiest by far, but is not asked for; it keeps its machine."""
+    vms = [vm(f"v{k}", cpu=4.0) for k in range(8)]
+    given = [host("a"), host("b"), host("c", cores=64.0)]
+    outcome = run_fleet(fleet(*vms, vm("w", "c"), given=given, jobs=(Balance(hosts=("a", "b")),)))
+    assert {attempt.destination for attempt in outcome.attempts} == {"b"}
+    assert outcome.state.runs_at["w"] == ("c",)
+
+
+@pytest.mark.parametrize("job", [Evacuate(host="a", at=1.0, to=("b", "c")), Balance(at=1.0)])
+def test_rules_and_jobs_may_name_a_host_that_is_down(job: Evacuate | Balance) -> None:
+    minutes = Minutes()
+    rule = Rule(kind="never", vms=("v",), hosts=("c",))
+    crash = Failure(at=0.5, kind="crash", target="c")
+    where = fleet(
+        vm("v", cpu=14.0), vm("w", cpu=14.0), rules=(rule,), failures=(crash,), jobs=(job,)
+    )
+    run_fleet(where, minutes)
+    decided = [one.details for one in minutes.entries if one.kind == "decided"]
+    assert [one.get("reason", one.get("placement")) for one in decided] == [None]
+
+
+def test_an_outage_after_the_end_is_no_reason() -> None:
+    late = Failure(at=100.0, kind="down", target="b")
+    outcome = run_fleet(fleet(vm("v"), jobs=(Move(vm="v", to="b"),), failures=(late,)))
+    assert (endings(outcome), outcome.attempts[0].reason) == ({"v": "completed"}, "")
+
+
+def test_a_plan_tells_who_would_be_lost() -> None:
+    """Plain pre-copy forgets the disk."""
+    one = vm("v", disk_args={"size": "1MiB"})
+    jobs = (Move(vm="v", to="b"), Evacuate(host="a"))
+    move, evacuation = plan_fleet(fleet(one, jobs=jobs))
+    assert "stale blocks" in hindrance(move)
+    assert hindrance(evacuation) == "1 of 1 machines would not get to another host"
+
+
+def test_who_starts_because_another_has_ended_elsewhere_gets_its_share() -> None:
+    """Until b goes, a shares nothing with anybody; then c, which waited for b, takes half of it."""
+    vms = [vm("a", "a", memory=64 * MIB), vm("b", "c"), vm("c", "a", memory=64 * MIB)]
+    given = ["a", "b", "c", host("d", most_migrations=1)]
+    moves = tuple(Move(vm=name, to=to) for name, to in (("a", "b"), ("b", "d"), ("c", "d")))
+    outcome = run_fleet(fleet(*vms, given=given, jobs=moves))
+    assert [attempt.vm for attempt in outcome.attempts] == ["b", "a", "c"]
+    first, second = (attempt for attempt in outcome.attempts if attempt.vm != "b")
+    assert first.ended > second.started
+    assert outcome.carried["a out"] < 1.01 * NETWORK.rate * second.ended
+
+
+def test_a_retry_chooses_its_host_anew_where_none_was_named() -> None:
+    crash = Failure(at=0.05, kind="crash", target="b")
+    given = ["a", host("b", memory=2 * GIB), "c"]  # b has the most room
+    where = fleet(vm("v"), given=given, failures=(crash,), migrating=Migrating(retries=1))
+    manager = wanting(where, Request(vm="v"))
+    assert [attempt.destination for attempt in manager.attempts] == ["b", "c"]
+    assert manager.state.runs_at["v"] == ("c",)

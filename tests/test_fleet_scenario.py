@@ -15,7 +15,7 @@ from migsim import InputError
 from migsim.fleet.describe import describe, digest
 from migsim.fleet.model import Balance, Evacuate, Fleet, Move, Rule
 from migsim.fleet.scenario import read_scenario
-from migsim.task import Task, canonical_json
+from migsim.task import canonical_json
 from migsim.units import GIB
 
 GOOD = """\
@@ -309,12 +309,24 @@ def test_all_mistakes_are_told_in_the_order_of_lines(tmp_path: Path) -> None:
     assert [sentence.split(":")[0] for sentence in found] == ["1", "15", "51"]
 
 
-@pytest.mark.skipif("disk_args" in Task.__dataclass_fields__, reason="disks can be moved")
-def test_disks_are_refused_while_none_can_be_moved(tmp_path: Path) -> None:
-    text = GOOD.replace("cpu = 0.5", 'disk_args = { size = "1GiB" }')
-    assert mistakes(tmp_path, text) == [
-        "38: vms.db.disk_args: this version of migsim moves no disks"
-    ]
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ('disk_args = { siz = "1GiB" }', "disk_args: disk: unknown parameter 'siz', did you mean"),
+        (
+            'disk_args = { size = "1GiB", shared = true }',
+            "disk_args.shared: is said by the machine's datastore and what its hosts store, "
+            "expected no 'shared' here",
+        ),
+        ('client_args = { reach = "mars" }', "client_args: clients: reach: got 'mars', expected"),
+    ],
+)
+def test_mistakes_about_disks_and_clients_have_their_line(
+    tmp_path: Path, given: str, sentence: str
+) -> None:
+    found = mistakes(tmp_path, GOOD.replace("cpu = 0.5", given))
+    assert len(found) == 1
+    assert found[0].startswith(f"38: vms.db.{sentence}")
 
 
 def test_twenty_mistakes_are_told_and_the_rest_counted(tmp_path: Path) -> None:

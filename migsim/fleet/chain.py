@@ -87,6 +87,10 @@ class Entry:
         return {name: getattr(self, name) for name in _TYPES if name != "hash"}
 
 
+_BEGINNING = b'{"at":'
+"""Of every line."""
+
+
 class Broken(Exception):  # noqa: N818 - it becomes a verdict
     """What is wrong with a line."""
 
@@ -135,15 +139,23 @@ def check_order(entry: Entry, last: Entry | None) -> None:
         raise Broken(f"it counts {entry.details.get('count')!r}, expected {entry.number}")
 
 
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line without an end is the beginning of an entry, and not another file's.
+
+    Some file systems fill with zeros what a power cut has kept from being written.
+    """
+    return _BEGINNING.startswith(line.rstrip(b"\0")[: len(_BEGINNING)])
+
+
 def _walk(lines: Iterable[bytes]) -> Iterator[Entry]:
     """Yield the entries up to the first that is wrong. Raises `Broken`, `_Torn`."""
     last: Entry | None = None
     for line in lines:
         if last is not None and last.kind == "closed":
             raise Broken("it follows the entry that closes the log")
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and _is_torn(line):
             raise _Torn
-        entry = parsed(line[:-1])
+        entry = parsed(line.removesuffix(b"\n"))
         check_order(entry, last)
         yield entry
         last = entry

@@ -143,11 +143,16 @@ class Conductor:
         processors: Callable[[str, float], Processor] = lambda name, now: Processor(math.inf),
         *,
         tick: float = 0.01,
+        awaits: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Share links of ``capacities`` (bytes per second) in ticks of so many seconds."""
+        """Share links of ``capacities`` (bytes per second) in ticks of so many seconds.
+
+        ``awaits`` tells whether a migration may be started because another one has ended.
+        """
         self._capacities = capacities
         self._processors = processors
         self._tick = tick
+        self._awaits = awaits
         self._riders: list[_Rider] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -223,15 +228,31 @@ class Conductor:
         """Give out shares in the tick of ``first``, and let whoever has one go on."""
         end = self._end_of_tick(first)
         asking = sorted((r for r in self._riders if r.asked < end), key=lambda rider: rider.asked)
+        divided = []
         for group in _connected(self._riders):
             members = [rider for rider in asking if rider in group]
             if members:
-                self._grant(members, group, end)
+                divided.append((group, members, *self._rates(members, group, end)))
+        # Whoever ends may make room for one that starts anywhere.
+        soonest = math.inf
+        if self._awaits() and len(self._riders) > 1:
+            soonest = min((rider.asked for rider in self._riders if rider not in asking),
+                          default=math.inf)  # fmt: skip
+            for _, _, busy, rates in divided:
+                soonest = min(soonest, _first_rest(busy, rates))
+        for group, members, busy, rates in divided:
+            until = min(soonest, self._known_until(group, members, busy, rates))
+            until = max(end, self._start_of_tick(until))
+            for rider, rate in zip(members, rates, strict=False):  # they come first in `busy`
+                part, cpu = min(1.0, rate / rider.crossing.rate), self._cpu_part(rider, busy)
+                rider.take(part, cpu, until)
         for rider in asking:
             rider.go_on()
 
-    def _grant(self, asking: list[_Rider], group: list[_Rider], end: float) -> None:
-        """Divide what a ``group`` shares until somebody in it may come or go."""
+    def _rates(
+        self, asking: list[_Rider], group: list[_Rider], end: float
+    ) -> tuple[list[_Rider], list[float]]:
+        """Return who in a ``group`` sends in this tick, first those that ask, and how fast."""
         # A round trip that is longer than a tick keeps its sender from asking again.
         busy = asking + [r for r in group if r.asked >= end and r.since < end and r not in asking]
         rates = max_min_shares(
@@ -240,15 +261,16 @@ class Conductor:
             weights=[rider.crossing.weight for rider in busy],
             demands=[rider.crossing.demand for rider in busy],
         )
+        return busy, rates
+
+    def _known_until(
+        self, group: list[_Rider], asking: list[_Rider], busy: list[_Rider], rates: list[float]
+    ) -> float:
+        """Return up to when nobody in a ``group`` comes or goes, and nothing happens."""
         until = min((rider.asked for rider in group if rider not in asking), default=math.inf)
         if self._events:
             until = min(until, self._events[0][0])
-        if len(group) > 1:
-            until = min(until, *(r.rests_at(rate) for r, rate in zip(busy, rates, strict=True)))
-        until = max(end, self._start_of_tick(until))
-        for rider, rate in zip(asking, rates, strict=False):  # those that ask come first in `busy`
-            part, cpu = min(1.0, rate / rider.crossing.rate), self._cpu_part(rider, busy)
-            rider.take(part, cpu, until)
+        return min(until, _first_rest(busy, rates)) if len(group) > 1 else until
 
     def _cpu_part(self, rider: _Rider, busy: list[_Rider]) -> float:
         """Return the part of their time that the encoders of a migration get on their host."""
@@ -260,6 +282,11 @@ class Conductor:
         demands = [*(float(r.plans.threads) for r in encoders), *processor.guests]
         shares = max_min_shares({host: processor.cores}, [[host]] * len(demands), demands=demands)
         return min(1.0, shares[encoders.index(rider)] / rider.plans.threads)
+
+
+def _first_rest(busy: list[_Rider], rates: list[float]) -> float:
+    """Return the first time at which one of those that send at ``rates`` may rest."""
+    return min(rider.rests_at(rate) for rider, rate in zip(busy, rates, strict=True))
 
 
 def _connected(riders: Iterable[_Rider]) -> list[list[_Rider]]:

@@ -45,7 +45,7 @@ class Candidate:
         seconds: until the host is empty; infinite where a machine stays.
         downtime: sum over the machines, seconds.
         traffic: bytes sent.
-        staying: machines that could not leave.
+        staying: machines that could not leave, or would be lost on the way.
     """
 
     order: Order
@@ -114,7 +114,7 @@ def simulate_candidate(
     manager = Manager(fleet, state=positions.state, concurrency={name_of(job): concurrency})
     manager.want(*requests)
     manager.run()
-    staying = len(manager.positions.on(job.host))
+    staying = sum(manager.positions.host_of(vm.name) in {"", job.host} for vm in vms)
     done = manager.attempts
     return Candidate(
         order=order,

@@ -148,7 +148,8 @@ def judge(task: ResolvedTask, outcome: Outcome, policy: Policy, crash: Fault | N
         return Where(("source",), False, last_line(result.error))
     if result.status in {"lost", "corrupt"} or result.corrupt_pages:
         return Where((), True, last_line(result.error))
-    outages = parse_outages(task.link.outages)
+    over = max(steps.complete, steps.answered)
+    outages = [outage for outage in parse_outages(task.link.outages) if outage[0] < over]
     if not outages:
         return Where(("destination",), False, "")
     begins, ends = outages[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from migsim.errors import last_line
 from migsim.fleet.model import Fleet, Vm
 from migsim.fleet.requests import Request
 from migsim.fleet.topology import path
@@ -45,13 +46,17 @@ class Forecast:
             self._kinds[kind] = self.of(vm, source, destination, 0.0)
         return self._kinds[kind]
 
-    def objection(self, request: Request, vm: Vm, source: str, now: float) -> str:
+    def failure(self, expected: Result) -> str:
+        """Return why a migration that is predicted not to complete does not."""
+        return f"predicted not to complete: {last_line(expected.error)}"
+
+    def objection(self, request: Request, vm: Vm, source: str, destination: str, now: float) -> str:
         """Return why a migration should not be started, if more is predicted than is allowed."""
         if math.isinf(request.most_downtime) and math.isinf(request.most_seconds):
             return ""
-        expected = self.of(vm, source, request.to, now)
+        expected = self.of(vm, source, destination, now)
         if expected.status != "completed":
-            return f"predicted not to complete: {expected.error.splitlines()[0]}"
+            return self.failure(expected)
         for name, value, most in (
             ("downtime", expected.downtime_seconds, request.most_downtime),
             ("total time", expected.total_seconds, request.most_seconds),

@@ -21,8 +21,8 @@ from migsim.task import Task, with_content
 __all__ = ["Guests", "check_algorithm", "check_connection"]
 
 _OF_THE_MACHINE = {"memory", "vcpus"}
+_OF_THE_HOSTS = {"shared"}
 _OF_THE_PATH = {"rate", "rtt", "loss", "outages"}
-_OF_A_TASK = {item.name for item in dataclasses.fields(Task)}
 # Algorithms and links come before any machine; what is relative to one has its unit checked only.
 _ANY_GUEST = Context(page_size=4096, memory=2**30)
 _ANY_PATH = {"rate": "1Gbit/s", "rtt": "200us"}
@@ -71,7 +71,9 @@ class Guests:
         if vm.algorithm is not None or (vm.algorithm_args and algorithm):
             check_algorithm(str(algorithm), vm.algorithm_args, place, self._mistakes)
         shape = {"memory": vm.memory, "vcpus": vm.vcpus}
-        key = repr([shape, vm.vm_args, vm.workload, vm.workload_args, vm.disk_args, vm.seed])
+        key = repr([
+            shape, vm.vm_args, vm.workload, vm.workload_args, vm.disk_args, vm.client_args, vm.seed,
+        ])  # fmt: skip
         before = len(self._mistakes)
         if key not in self._known:
             self._check(vm, shape, place)
@@ -100,14 +102,21 @@ class Guests:
             with_content(plugin.parameters), vm.workload_args,
             Context(machine.page_size, machine.memory), (*place, "workload_args"), self._mistakes,
         )  # fmt: skip
-        disk: dict[str, Any] = {"disk_args": vm.disk_args} if vm.disk_args else {}
-        if disk and "disk_args" not in _OF_A_TASK:
-            self._mistakes.note((*place, "disk_args"), "this version of migsim moves no disks")
-        if len(self._mistakes) == before:
-            _try_task(Task(
-                algorithm="stop_and_copy", workload=vm.workload, workload_args=vm.workload_args,
-                vm_args={**shape, **given}, seed=vm.seed, **disk,
-            ), (*place, "workload"), self._mistakes)  # fmt: skip
+        owner = "the machine's datastore and what its hosts store"
+        _without(vm.disk_args, _OF_THE_HOSTS, (*place, "disk_args"), owner, self._mistakes)
+        task = Task(
+            algorithm="stop_and_copy", workload=vm.workload, workload_args=vm.workload_args,
+            vm_args={**shape, **given}, seed=vm.seed,
+        )  # fmt: skip
+        with_clients = dataclasses.replace(task, client_args=vm.client_args)
+        with_disk = dataclasses.replace(task, disk_args=vm.disk_args)
+        for key, tried, is_new in (
+            ("workload", task, True),
+            ("client_args", with_clients, bool(vm.client_args)),
+            ("disk_args", with_disk, bool(vm.disk_args)),
+        ):
+            if is_new and len(self._mistakes) == before:
+                _try_task(tried, (*place, key), self._mistakes)
 
 
 def _find(kind: Literal["algorithm", "workload"], name: str, place: Place,

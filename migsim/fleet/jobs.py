@@ -12,7 +12,7 @@ from migsim.errors import InputError
 from migsim.fleet.evacuation import name_of, plan_evacuation
 from migsim.fleet.forecast import Forecast
 from migsim.fleet.manager import Manager
-from migsim.fleet.model import Balance, Evacuate, Failure, Fleet, Job, Move, Vm
+from migsim.fleet.model import Balance, Evacuate, Failure, Fleet, Job, Move, Rule, Vm
 from migsim.fleet.placement import Placement, Problem, place, place_evacuees, sequence
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Request
@@ -74,8 +74,14 @@ def _evacuate(manager: Manager, job: Evacuate) -> None:
 
 def evacuees(fleet: Fleet, positions: Positions, job: Evacuate) -> dict[str, str]:
     """Return where each machine of a host goes. Raises `InputError` where there is no way."""
+    up = positions.state.up
+    if job.host not in up:
+        return {}  # nothing runs there
+    to = tuple(name for name in job.to if name in up)
+    if job.to and not to:
+        raise InputError(f"evacuation: {', '.join(job.to)}: all down, expected one that works")
     problem = _problem(fleet, positions, np.zeros(len(_running(fleet, positions))))
-    placement = place_evacuees(problem, job.host, to=job.to)
+    placement = place_evacuees(problem, job.host, to=to)
     return {name: placement.hosts[name] for name in placement.moves}
 
 
@@ -97,13 +103,22 @@ def _problem(
     outside = {name for name in fleet.hosts if name not in among}
     vms = _running(fleet, positions)
     names = {vm.name for vm in vms}
-    rules = [
-        dataclasses.replace(rule, vms=tuple(name for name in rule.vms if name in names))
-        for rule in fleet.rules
-    ]
     hosts = list(fleet.hosts.values())
     down = {host.name for host in hosts if host.name not in positions.state.up}
+    rules = [
+        dataclasses.replace(
+            rule,
+            vms=tuple(name for name in rule.vms if name in names),
+            hosts=tuple(name for name in rule.hosts if name not in down),
+        )
+        for rule in fleet.rules
+    ]
     pinned = {vm.name for vm in vms if vm.host in outside}
+    # Outside hosts that keep machines are no closed ones, but the others must not go there.
+    kept = sorted({vm.host for vm in vms if vm.host in outside})
+    free = tuple(vm.name for vm in vms if vm.name not in pinned)
+    if kept and free:
+        rules.append(Rule(kind="never", vms=free, hosts=tuple(kept), name="hosts of the balance"))
     pinned |= {name for name in positions.state.under_way if name in names}
     return Problem(
         hosts=[host for host in hosts if host.name not in down],
@@ -112,7 +127,7 @@ def _problem(
         rules=[rule for rule in rules if rule.vms],
         horizon=3600.0 if job is None else job.horizon,
         most_moves=None if job is None else job.most_moves,
-        closed=frozenset(outside - down) if not pinned else frozenset(),
+        closed=frozenset(outside - down - set(kept)),
         pinned=frozenset(pinned),
     )
 

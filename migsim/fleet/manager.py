@@ -15,7 +15,7 @@ from migsim.fleet.conductor import Conductor, Processor
 from migsim.fleet.fate import ending_of, judge
 from migsim.fleet.faults import Fault, Policy
 from migsim.fleet.forecast import Forecast
-from migsim.fleet.handover import Where
+from migsim.fleet.handover import Place, Where
 from migsim.fleet.model import Failure, Fleet
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Attempt, Request
@@ -26,6 +26,9 @@ from migsim.gang import Gang
 from migsim.simulate import Outcome, execute
 
 __all__ = ["Manager", "Minutes", "Recorder"]
+
+_MOST_DOUBLINGS = 30
+"""Of the wait before a retry: from 10 s on that is three centuries, and still a number."""
 
 
 class Recorder(Protocol):
@@ -63,6 +66,7 @@ class _Ride:
 
     request: Request
     source: str
+    destination: str
     trip: Trip
     started: float
     gang: Gang | None
@@ -94,8 +98,9 @@ class Manager:
         """
         self.fleet = fleet
         self._conductor = Conductor(
-            capacities(fleet), self._processor, tick=fleet.migrating.share_interval
-        )
+            capacities(fleet), self._processor, tick=fleet.migrating.share_interval,
+            awaits=lambda: bool(self._queue) or fleet.migrating.retries > 0,
+        )  # fmt: skip
         self._recorder = recorder or Minutes()
         self.positions = Positions(fleet, state or State())
         self.attempts: list[Attempt] = []
@@ -176,7 +181,7 @@ class Manager:
                 self._drop(request, f"its window has closed: {self._why_not(request)}")
             elif not self._why_not(request):
                 self._queue.remove(request)
-                self._start(dataclasses.replace(request, to=self._destination(request)), here)
+                self._start(request, here, self._destination(request))
             elif self.now == request.until:
                 self._drop(request, f"its window closes: {self._why_not(request)}")
 
@@ -185,6 +190,9 @@ class Manager:
 
     def _why_not(self, request: Request) -> str:
         """Return why a migration cannot start now; "" where it can."""
+        here = self.positions.host_of(request.vm)
+        if not here:
+            return f"{request.vm} does not run"
         most = self.concurrency.get(request.job)
         if most and self._under_way[f"job {request.job}"] >= most:
             return f"{most} migrations of '{request.job}' are under way"
@@ -194,22 +202,22 @@ class Manager:
         objection = self.positions.objection(request.vm, to)
         if objection:
             return objection
-        way = path(self.fleet, self.positions.host_of(request.vm), to)
+        way = path(self.fleet, here, to)
         full = [place for place, most in way.limits.items() if self._under_way[place] >= most]
         return f"{full[0]} has as many migrations as it may" if full else ""
 
-    def _start(self, request: Request, source: str) -> None:
+    def _start(self, request: Request, source: str, destination: str) -> None:
         vm = self.fleet.vms[request.vm]
-        refused = self.forecast.objection(request, vm, source, self.now)
+        refused = self.forecast.objection(request, vm, source, destination, self.now)
         if refused:
             self._cancel(request, refused)
             return
-        trip = make_trip(self.fleet, vm, source, request.to, self.now)
-        gang = self._gang(source, request.to)
-        self._rides[vm.name] = _Ride(request, source, trip, self.now, gang)
+        trip = make_trip(self.fleet, vm, source, destination, self.now)
+        gang = self._gang(source, destination)
+        self._rides[vm.name] = _Ride(request, source, destination, trip, self.now, gang)
         self._under_way.update([f"job {request.job}", *trip.path.limits])
         self.record(
-            "started", vm.name, trip.task.key, source=source, destination=request.to,
+            "started", vm.name, trip.task.key, source=source, destination=destination,
             job=request.job, attempt=request.attempt,
         )  # fmt: skip
         self._conductor.launch(
@@ -225,7 +233,7 @@ class Manager:
             return None
         under_way = [
             ride.gang for ride in self._rides.values()
-            if (ride.source, ride.request.to) == (source, destination)
+            if (ride.source, ride.destination) == (source, destination)
         ]  # fmt: skip
         return under_way[0] if under_way else Gang()
 
@@ -237,8 +245,9 @@ class Manager:
         request, trip = ride.request, ride.trip
         self._under_way.subtract([f"job {request.job}", *trip.path.limits])
         where = judge(trip.task, outcome, self._policy, _cut_off_by(ride, result.total_seconds))
+        where = self._unless_down(where, ride)
         attempt = Attempt(
-            vm=name, source=ride.source, destination=request.to, job=request.job,
+            vm=name, source=ride.source, destination=ride.destination, job=request.job,
             attempt=request.attempt, wanted=request.not_before, started=ride.started,
             ended=self.now, paused=_paused(ride, outcome), ending=ending_of(where),
             reason=where.reason, key=trip.task.key, result=result,
@@ -263,12 +272,21 @@ class Manager:
             self._try_again(request)
         self.call_at(self._conductor.soon, self._dispatch)
 
+    def _unless_down(self, where: Where, ride: _Ride) -> Where:
+        """Return where a machine runs if its hosts may both have crashed by now."""
+        hosts: dict[Place, str] = {"source": ride.source, "destination": ride.destination}
+        left = tuple(place for place in where.runs_at if hosts[place] in self.state.up)
+        if left == where.runs_at:
+            return where
+        down = ", ".join(f"{hosts[end]} is down" for end in where.runs_at if end not in left)
+        return Where(left, not left, f"{where.reason}; {down}")
+
     def _try_again(self, request: Request) -> None:
         migrating = self.fleet.migrating
         if request.attempt >= migrating.retries:
             self._cancel(request, f"it has failed {request.attempt + 1} times")
             return
-        wait = migrating.backoff * 2.0**request.attempt
+        wait = migrating.backoff * 2.0 ** min(request.attempt, _MOST_DOUBLINGS)
         again = dataclasses.replace(
             request, attempt=request.attempt + 1, not_before=self._conductor.soon + wait
         )
@@ -296,6 +314,13 @@ class Manager:
             self.call_at(failure.at + failure.lasts, functools.partial(self._mend, failure))
 
     def _mend(self, failure: Failure) -> None:
+        """A failure is over; what another one of its kind still keeps broken stays so."""
+        if any(
+            other.kind == failure.kind and other.target == failure.target
+            and other.at <= self.now < other.at + other.lasts
+            for other in self.fleet.failures
+        ):  # fmt: skip
+            return
         if failure.kind != "crash":
             self.record("mended", failure.target, how=failure.kind)
         elif failure.target not in self.state.up:

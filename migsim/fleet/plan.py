@@ -117,10 +117,14 @@ def _plan_move(fleet: Fleet, positions: Positions, job: Move, forecast: Forecast
     request = Request(
         vm=job.vm, to=job.to, most_downtime=job.most_downtime, most_seconds=job.most_seconds
     )
+    expected = forecast.of(vm, source, job.to, job.at)
+    fails = "" if expected.status == "completed" else forecast.failure(expected)
     return MovePlan(
-        job, source, forecast.of(vm, source, job.to, job.at),
-        objection or forecast.objection(request, vm, source, job.at),
-    )  # fmt: skip
+        job,
+        source,
+        expected,
+        objection or fails or forecast.objection(request, vm, source, job.to, job.at),
+    )
 
 
 def _after(state: State, plan: JobPlan) -> dict[str, tuple[str, ...]]:

@@ -40,7 +40,7 @@ def hindrance(plan: JobPlan) -> str:
         return plan.problem or (f"no order of moves leads there {stay}" if stay else "")
     best = plan.candidates[0]
     if best.staying:
-        whole = f"{best.staying} of {len(best.requests)} machines cannot leave"
+        whole = f"{best.staying} of {len(best.requests)} machines would not get to another host"
         return f"{whole}: {plan.problem}" if plan.problem else whole
     if plan.job.at + best.seconds > plan.job.deadline:
         return f"it goes down at {clock(plan.job.deadline)}, before it is empty"

@@ -10,7 +10,7 @@ from migsim.fleet.manager import Manager, Recorder
 from migsim.fleet.model import Fleet
 from migsim.fleet.requests import Attempt, Request
 from migsim.fleet.state import State
-from migsim.fleet.topology import capacities
+from migsim.fleet.topology import capacities, path
 
 __all__ = ["FleetOutcome", "run_fleet"]
 
@@ -47,8 +47,11 @@ class FleetOutcome:
         if not self.attempts:
             return []
         begun = min(attempt.started for attempt in self.attempts)
+        ways = {(one.source, one.destination) for one in self.attempts}
+        slack = self.fleet.migrating.share_interval + max(
+            path(self.fleet, *way).rtt for way in ways
+        )
         for link, size in self.carried.items():
-            slack = 1.0 + self.fleet.migrating.share_interval
             if size > rates[link] * (self.seconds - begun + slack):
                 found.append(f"link {link} carried {size} bytes in {self.seconds - begun:g} s")
         return found
