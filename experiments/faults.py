@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migsim import Task
 from migsim.experiment import Claim, Plan
 from migsim.fleet.fault_task import FaultTask
-from migsim.fleet.handover import Policy
+from migsim.fleet.faults import Policy
 from migsim.plotting import look_of, ordered, tile_panels
 from migsim.registry import names
 
