@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migsim import Task
 from migsim.experiment import Claim, Plan
 from migsim.fleet.fault_task import FaultTask
-from migsim.fleet.handover import Policy
+from migsim.fleet.faults import Policy
 from migsim.plotting import look_of, ordered, tile_panels
 from migsim.registry import names
 
@@ -60,8 +60,8 @@ ENDINGS = {
 
 
 def tasks(plan: Plan) -> list[FaultTask]:
-    """Return every fault at every instant, for each algorithm and seed."""
-    chosen = (*(QUICK if plan.quick else names("algorithm")), *plan.algorithms)
+    """Return every fault at every instant, for each algorithm of memory and seed."""
+    chosen = (*(QUICK if plan.quick else _algorithms()), *plan.algorithms)
     return [
         task
         for seed in range(min(plan.seeds, MOST_SEEDS))
@@ -69,6 +69,11 @@ def tasks(plan: Plan) -> list[FaultTask]:
         for fault in FAULTS
         for task in _of_fault(name, fault, seed)
     ]
+
+
+def _algorithms() -> list[str]:
+    """Return the algorithms that differ in how they move memory: the guest has no disk."""
+    return [name for name in names("algorithm") if not name.startswith("storage_")]
 
 
 def _of_fault(algorithm: str, fault: str, seed: int) -> list[FaultTask]:
@@ -109,7 +114,7 @@ def _cases(results: pd.DataFrame) -> pd.DataFrame:
 
 def _ours(results: pd.DataFrame) -> pd.DataFrame:
     """Return the cases of built-in algorithms."""
-    return _cases(results[results["algorithm"].isin(names("algorithm"))])
+    return _cases(results[results["algorithm"].isin(_algorithms())])
 
 
 def _lost_share(runs: pd.DataFrame, failure: str) -> pd.Series:

@@ -15,7 +15,7 @@ from migsim.experiment import completed_only
 from migsim.fleet.evacuation import Order
 from migsim.fleet.fate import inject
 from migsim.fleet.fault_task import FaultTask
-from migsim.fleet.handover import Fault, Policy
+from migsim.fleet.faults import Fault, Policy
 from migsim.fleet.work import EvacuationTask
 from migsim.housekeeping import Present
 from migsim.recall import task_of
