@@ -36,7 +36,7 @@ class Fate:
         phase: what the migration was doing at that time, had nothing broken.
         runs_at: the hosts at which the guest runs afterwards: one, none, or both.
         ending: what that means.
-        missing: pages that the destination lacked: at the time of a crash, or in the end.
+        missing: pages and blocks that the destination lacked, at a crash or in the end.
         reason: how it came to that, in one sentence.
         result: what was measured up to a crash, or with the outages.
     """
@@ -66,14 +66,15 @@ def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fa
         broken = dataclasses.replace(task, link_args=args)
         outcome = execute(broken)
         result = last = outcome.result
-        missing = result.corrupt_pages
+        missing = result.corrupt_pages + result.corrupt_blocks
         where = after(steps_of(broken, outcome), fault, chosen)
     else:
         result, last, missing = _cut(task, calm.result, fault.at), calm.result, 0
         if fault.at >= steps.left:
             missing = steps.lacking if fault.at < steps.starts else result.corrupt_pages
+            missing += result.corrupt_blocks
         where = after(steps, fault, chosen, missing)
-    if where.runs_at == ("destination",) and last.corrupt_pages:
+    if where.runs_at == ("destination",) and last.corrupt_pages + last.corrupt_blocks:
         where = Where((), True, f"{where.reason}; {last_line(last.error)}")
     return Fate(
         fault=fault,
