@@ -18,7 +18,7 @@ from migsim.fleet.faults import Fault, Policy
 from migsim.fleet.handover import Phase, Steps, after, steps_of
 from migsim.registry import names
 from migsim.simulate import execute
-from migsim.task import ResolvedTask, Task
+from migsim.task import ResolvedTask
 
 # 10 ms one way, 50 ms to start the guest: the hand-over is long enough to look into.
 STEPS = Steps(
