@@ -11,6 +11,7 @@ from migsim.errors import InputError, did_you_mean
 from migsim.stats import Interval, mean_interval, paired_difference
 from migsim.store import Row
 from migsim.task import Task
+from migsim.work import Unit
 
 __all__ = ["LEAST_SEEDS", "Need", "Precision", "repeat"]
 
@@ -53,7 +54,7 @@ class Need:
 
 
 def repeat(
-    tasks_of: Callable[[int], Sequence[Task]],
+    tasks_of: Callable[[int], Sequence[Unit]],
     run: Callable[[Sequence[Task]], Sequence[Row]],
     precision: Precision,
 ) -> tuple[list[Task], list[Row], list[Need]]:
@@ -71,16 +72,21 @@ def repeat(
 
     Which seeds are run depends on the results alone, so running again gives the same rows, and
     those that are stored are not run again. Returns the tasks, in the order of ``tasks_of``, their
-    rows, and what each scenario needed. Raises `InputError` where nothing can be compared.
+    rows, and what each scenario needed. Raises `InputError` where nothing can be compared, and for
+    work that is no migration.
     """
-    seeds = dict.fromkeys(_scenarios(tasks_of(LEAST_SEEDS), precision), LEAST_SEEDS)
+
+    def migrations(count: int) -> list[Task]:
+        return _migrations(tasks_of(count))
+
+    seeds = dict.fromkeys(_scenarios(migrations(LEAST_SEEDS), precision), LEAST_SEEDS)
     needs: dict[str, Need] = {}
     rows: dict[Task, Row] = {}
     open_ones = list(seeds)
     while open_ones:
         wanted: dict[str, list[Task]] = {}
         for count in sorted({seeds[name] for name in open_ones}):
-            listed = _by_scenario(tasks_of(count))
+            listed = _by_scenario(migrations(count))
             wanted |= {name: listed[name] for name in open_ones if seeds[name] == count}
         tasks = [task for chosen in wanted.values() for task in chosen]
         rows.update(zip(tasks, run(tasks), strict=True))
@@ -94,8 +100,17 @@ def repeat(
                 seeds[name] = more
                 still_open.append(name)
         open_ones = still_open
-    final = [task for task in tasks_of(max(seeds.values())) if task in rows]
+    final = [task for task in migrations(max(seeds.values())) if task in rows]
     return final, [rows[task] for task in final], list(needs.values())
+
+
+def _migrations(units: Sequence[Unit]) -> list[Task]:
+    tasks = [unit for unit in units if isinstance(unit, Task)]
+    if len(tasks) < len(units):
+        raise InputError(
+            "--precision is about single migrations, which these are not: give --seeds"
+        )
+    return tasks
 
 
 def _seeds_for(seeds: int, excess: float) -> int:

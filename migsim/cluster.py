@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from migsim.errors import InputError
 from migsim.interrupts import interrupts_held
 from migsim.jobs import Done, Job, OtherSource, Stopped, keep_freed_memory, run_batch
+from migsim.work import told
 
 __all__ = ["Cluster", "connected"]
 
@@ -142,11 +143,7 @@ class Cluster:
         if isinstance(error, KilledWorker):
             if len(batch) > 1:
                 return None
-            task = batch[0][1]
-            raise Stopped(
-                f"every worker that tried {task.algorithm} on {task.workload} with seed "
-                f"{task.seed} died"
-            )
+            raise Stopped(f"every worker that tried {told(batch[0][1])} died")
         if isinstance(error, OtherSource):
             raise InputError(
                 f"a worker of the cluster has another source than this process: {error}"

@@ -194,7 +194,10 @@ def delta(*, compressor: Literal["none", "zstd"] = "none", cache: Bytes | None =
 
 
 def dedup() -> Codec:
-    """Sends the number of an equal page where the destination has one (Deshpande et al., 2011)."""
+    """Sends the number of an equal page where the destination has one (Deshpande et al., 2011).
+
+    It may be another guest's of the same gang, where they have an image in common (`migsim.gang`).
+    """
     return Codec(name="dedup", method="dedup", skips_uniform=True)
 
 

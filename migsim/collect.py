@@ -12,6 +12,7 @@ from migsim.jobs import Executor, Stopped
 from migsim.store import Row, Store
 from migsim.task import ResolvedTask, Task
 from migsim.time_left import TimeLeft
+from migsim.work import Unit
 from migsim.workers import Crew
 
 __all__ = ["Progress", "check", "collect"]
@@ -23,21 +24,22 @@ _ESTIMATE_SECONDS = 0.2
 """How old an estimate of the time left may be: it takes a while with thousands of scenarios."""
 
 
-def check(tasks: Sequence[Task]) -> list[str]:
+def check(tasks: Sequence[Unit]) -> list[str]:
     """Return the key of each task, after making sure that each can run. Raises `InputError`."""
     keys = []
     for task in tasks:
-        for name in (task.algorithm, task.workload):
+        for name in (task.algorithm, task.workload) if isinstance(task, Task) else ():
             if not isinstance(name, str):
                 raise InputError(f"a sweep needs {name!r} by name, such as 'file.py:function'")
-        resolved: ResolvedTask = task.resolve()
-        resolved.make_workload()
+        resolved = task.resolve()
+        if isinstance(resolved, ResolvedTask):
+            resolved.make_workload()
         keys.append(resolved.key)
     return keys
 
 
 def collect(
-    tasks: Sequence[Task],
+    tasks: Sequence[Unit],
     store: Store,
     *,
     keys: Sequence[str] | None = None,
@@ -68,7 +70,7 @@ def collect(
 
 
 def _run(
-    missing: dict[str, Task], store: Store, executor: Executor, report: Progress, total: int
+    missing: dict[str, Unit], store: Store, executor: Executor, report: Progress, total: int
 ) -> None:
     done = total - len(missing)
     time_left, left, estimated = TimeLeft(missing), math.nan, -math.inf

@@ -185,9 +185,11 @@ class Content:
         """Whether it matters what writes have changed before the first codec is used.
 
         Silent writes leave pages as they are, zero pages too; others make heap pages of uniform
-        ones. A recording's writes are left out, so that only codecs make its replay slower.
+        ones, and pages of an image cease to be. A recording's writes are left out, so that only
+        codecs make its replay slower.
         """
-        return bool(self._rule.silent_fraction) or "uniform" in self.shares
+        history = bool(self._rule.silent_fraction) or "uniform" in self.shares
+        return history or self.image is not None
 
     def zero_pages(self) -> Pages:
         """Return the pages that begin as zeros by the mix of classes."""

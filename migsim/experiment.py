@@ -3,7 +3,7 @@
 An experiment is a module with
 
 - a docstring whose first sentence is the question,
-- ``tasks(plan)``, the migrations to run,
+- ``tasks(plan)``, the migrations (or other work, `migsim.work`) to run,
 - ``claims(results)``, statements about the table of their results,
 - ``figure(results)``, a matplotlib figure,
 - optionally ``figures(results)``, further figures by name,
@@ -29,6 +29,7 @@ from migsim.registry import load_experiment
 from migsim.result import Result
 from migsim.sweep import Guests
 from migsim.task import Task
+from migsim.work import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ class Experiment:
 
     name: str
     question: str
-    tasks: Callable[[Plan], Sequence[Task]]
+    tasks: Callable[[Plan], Sequence[Unit]]
     claims: Callable[[pd.DataFrame], Sequence[Claim]]
     figure: Callable[[pd.DataFrame], Figure]
     figures: Callable[[pd.DataFrame], dict[str, Figure]]
@@ -134,13 +135,13 @@ def completed_only(results: pd.DataFrame) -> pd.DataFrame:
     return blanked.copy()  # in one piece: each column was converted by itself
 
 
-def tasks_of(experiment: Experiment, plan: Plan) -> list[Task]:
+def tasks_of(experiment: Experiment, plan: Plan) -> list[Unit]:
     """Return the tasks of an experiment. Raises `InputError` where they are none."""
     tasks = list(experiment.tasks(plan))
     if not tasks:
         raise InputError(f"experiment '{experiment.name}': tasks() returned no tasks")
     for task in tasks:
-        if not isinstance(task, Task):
+        if not isinstance(task, Task) and not dataclasses.is_dataclass(task):
             raise InputError(
                 f"experiment '{experiment.name}': tasks() returned {task!r}, not a Task"
             )

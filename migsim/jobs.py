@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 from migsim.errors import InputError
 from migsim.simulate import execute
 from migsim.store import Row
-from migsim.task import Task, key_of
+from migsim.task import ResolvedTask, key_of
 from migsim.units import MIB
+from migsim.work import Unit
 
 __all__ = [
     "Done",
@@ -28,8 +29,8 @@ __all__ = [
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
-Job = tuple[str, Task]
-"""A task with the key under which its row is wanted."""
+Job = tuple[str, Unit]
+"""A task, or other work, with the key under which its row is wanted."""
 
 
 class Done(NamedTuple):
@@ -74,16 +75,20 @@ def keep_freed_memory() -> None:
 
 def run_job(job: Job) -> Done:
     """Return what a job comes to. Raises `InputError` where its key would not be the wanted one."""
-    key, task = job
+    key, unit = job
     started = time.perf_counter()
-    resolved = task.resolve()
+    resolved = unit.resolve()
     described = resolved.describe()
     if key_of(described) != key:
         raise OtherSource(
-            f"the source of algorithm '{resolved.algorithm.name}' or of workload "
-            f"'{resolved.workload.name}' was changed during the sweep; run it again"
+            f"the source of algorithm '{described['algorithm']}' or of workload "
+            f"'{described['workload']}' was changed during the sweep; run it again"
         )
-    row = Row(key, described, execute(resolved).result.as_dict())
+    if isinstance(resolved, ResolvedTask):
+        measured = execute(resolved).result.as_dict()
+    else:
+        measured = dict(resolved.run())
+    row = Row(key, described, measured)
     _ = row.text  # made here, where there are many, and not by the one that stores it
     return Done(row, time.perf_counter() - started)
 

@@ -35,6 +35,11 @@ def task_of(row: Mapping[Any, Any]) -> ResolvedTask:
     """
     key = str(row.get("key", ""))
     name = f"result {key[:12] or '(without a key)'}"
+    if not _missing(row.get("work")):
+        raise InputError(
+            f"{name}: cannot be simulated again as one migration, it is of another kind of work, "
+            f"'{row['work']}': run its experiment"
+        )
     for column in ("algorithm", "workload", "link", "seed", "model"):
         if _missing(row.get(column)):
             raise InputError(f"{name}: cannot be simulated again, it has no '{column}'")

@@ -37,8 +37,8 @@ class Row:
 
     Attributes:
         key: the key of the task.
-        task: what `ResolvedTask.describe` returned.
-        result: the fields of `Result`.
+        task: what `ResolvedTask.describe` returned, or that of other work (`migsim.work`).
+        result: the fields of `Result`, or what the work measured.
     """
 
     key: str
@@ -212,6 +212,11 @@ _PLACES = {item.name: place for place, item in enumerate(dataclasses.fields(Resu
 _SHOWN: dict[Any, float] = {"inf": math.inf, "-inf": -math.inf, None: math.nan}
 
 
+def _place(item: tuple[str, Any]) -> tuple[int, str]:
+    """Return where a measurement comes: as in `Result`, and what only other work has behind."""
+    return _PLACES.get(item[0], len(_PLACES)), item[0]
+
+
 def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFrame:
     """Return the rows as a table: a column for each task field, parameter and measurement.
 
@@ -231,7 +236,7 @@ def frame(rows: Iterable[Row], labels: Iterable[str] | None = None) -> pd.DataFr
                 record.update({f"{prefix}.{key}": item for key, item in sorted(value.items())})
             else:
                 record[name] = value
-        record |= sorted(row.result.items(), key=lambda item: _PLACES.get(item[0], len(_PLACES)))
+        record |= sorted(row.result.items(), key=_place)
         records.append({name: _SHOWN.get(item, item) for name, item in record.items()})
     table = pd.DataFrame.from_records(records)
     if labels is not None:

@@ -8,14 +8,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
-from migsim.task import Task
+from migsim.work import Unit
 
 __all__ = ["TimeLeft", "scenario_of"]
 
 
-def scenario_of(task: Task) -> str:
+def scenario_of(task: Unit) -> str:
     """Return what a task has in common with its repetitions with other seeds."""
-    return repr(dataclasses.replace(task, seed=0))
+    return repr(dataclasses.replace(task, seed=0))  # type: ignore[type-var]
 
 
 class TimeLeft:
@@ -27,7 +27,7 @@ class TimeLeft:
     """
 
     def __init__(
-        self, tasks: Mapping[str, Task], clock: Callable[[], float] = time.perf_counter
+        self, tasks: Mapping[str, Unit], clock: Callable[[], float] = time.perf_counter
     ) -> None:
         """Take the tasks that are to be run, by key."""
         self._scenarios = {key: scenario_of(task) for key, task in tasks.items()}

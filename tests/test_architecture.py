@@ -24,7 +24,7 @@ LAYERS = [
     ["coding", "storage"],
     ["byte_coding"],
     ["source", "destination", "task"],
-    ["recall", "storage_destination"],
+    ["recall", "storage_destination", "work"],
     ["ledger"],
     ["looks"],
     ["disk_acts"],

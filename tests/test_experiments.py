@@ -18,11 +18,13 @@ from figures import check_figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments import ci, compression
+from experiments import ci, compression, evacuation, faults
 from migsim import InputError, Task
 from migsim.cli.run import _write
 from migsim.collect import collect
 from migsim.experiment import Experiment, Plan, load, with_lost_time
+from migsim.fleet.fault_task import FaultTask
+from migsim.fleet.work import EvacuationTask
 from migsim.plotting import (
     Panel,
     dot_panels,
@@ -34,14 +36,18 @@ from migsim.plotting import (
 )
 from migsim.registry import names
 from migsim.store import Store, frame
+from migsim.task import ResolvedTask
+from migsim.work import Unit
 
 EXPERIMENTS = names("experiment")
+FLEETS = ("evacuation", "faults")
+"""Those whose rows are of other work than single migrations."""
 
 
 @dataclass(frozen=True)
 class Ran:
     experiment: Experiment
-    tasks: tuple[Task, ...]
+    tasks: tuple[Unit, ...]
     results: pd.DataFrame
 
 
@@ -57,6 +63,16 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def scenario(task: Task) -> tuple[object, ...]:
     return task.label, task.link, str(sorted(dict(task.link_args).items())), task.seed
+
+
+def algorithm_of(unit: Unit) -> object:
+    task = unit.migration if isinstance(unit, FaultTask) else unit
+    assert isinstance(task, Task | EvacuationTask)
+    return task.algorithm
+
+
+def migrations(units: Sequence[Unit]) -> list[Task]:
+    return [unit for unit in units if isinstance(unit, Task)]
 
 
 def comparisons(tasks: Sequence[Task]) -> dict[tuple[object, ...], list[Task]]:
@@ -78,13 +94,12 @@ def varied_beside(name: str, label: str) -> bool:
 def test_the_experiments_of_the_issues_are_there() -> None:
     assert {
         "gigabit", "distance", "compression", "algorithms_overview", "vmotion_claims", "ci",
+        *FLEETS,
     } <= set(EXPERIMENTS)  # fmt: skip
 
 
 def test_the_standard_suite_has_every_algorithm() -> None:
-    """Those for disks do on its guests, which have none, what pre-copy does."""
-    for_memory = [name for name in names("algorithm") if not name.startswith("storage_")]
-    assert sorted(ci.ALGORITHMS) == for_memory
+    assert sorted(ci.ALGORITHMS) == names("algorithm")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -103,10 +118,13 @@ def test_all_tasks_can_run_have_labels_and_differ(name: str, quick: bool) -> Non
     assert len({each.key for each in resolved}) == len(tasks)
     for task, each in zip(tasks, resolved, strict=True):
         assert task.label.strip()
-        assert each.make_workload().pages <= each.vm.pages
+        if isinstance(each, ResolvedTask):
+            assert each.make_workload().pages <= each.vm.pages
+    assert (name in FLEETS) == (not migrations(tasks))
     # All algorithms meet the same guests, but for what an experiment varies beside that.
-    beside = [task for task in tasks if varied_beside(name, task.label)]
-    assert sum(len(met) for met in comparisons(tasks).values()) == len(tasks) - len(beside)
+    alike = migrations(tasks)
+    beside = [task for task in alike if varied_beside(name, task.label)]
+    assert sum(len(met) for met in comparisons(alike).values()) == len(alike) - len(beside)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -119,13 +137,17 @@ def test_the_plan_is_followed(name: str) -> None:
     assert set(one) < set(three)
     assert set(one) < set(experiment.tasks(Plan(seeds=1)))
     more = experiment.tasks(Plan(seeds=1, quick=True, algorithms=("mine.py:mine",)))
-    added = [task for task in more if task.algorithm == "mine.py:mine"]
-    met = [scenario(task) for task in added]
-    assert len(set(met)) == len(met) > 0
-    assert set(met) <= set(comparisons(one))
-    beside = [key for key in comparisons(one) if name == "distance" and "dirties" in str(key[0])]
-    assert len(met) == len(comparisons(one)) - len(beside)
+    added = [task for task in more if algorithm_of(task) == "mine.py:mine"]
     assert [task for task in more if task not in added] == one
+    assert added
+    if name in FLEETS:
+        return
+    scenarios = comparisons(migrations(one))
+    met = [scenario(task) for task in migrations(added)]
+    assert len(set(met)) == len(met) > 0
+    assert set(met) <= set(scenarios)
+    beside = [key for key in scenarios if name == "distance" and "dirties" in str(key[0])]
+    assert len(met) == len(scenarios) - len(beside)
 
 
 def test_every_claim_holds_and_shows_its_evidence(ran: Ran) -> None:
@@ -146,7 +168,15 @@ def test_every_migration_completes(ran: Ran) -> None:
 def test_claims_can_break(ran: Ran) -> None:
     """Figures that are wrong must not pass: each claim breaks under at least one of these."""
     results = ran.results
-    worse = [
+    worse = wrong_fleets(results) if ran.experiment.name in FLEETS else wrong_migrations(results)
+    broken: set[str] = set()
+    for table in worse:
+        broken |= {c.sentence for c in ran.experiment.claims(table) if not c.holds}
+    assert broken == {claim.sentence for claim in ran.experiment.claims(results)}
+
+
+def wrong_migrations(results: pd.DataFrame) -> list[pd.DataFrame]:
+    return [
         results.assign(status="corrupt"),
         *(
             results.assign(**{column: results[column].where(results["algorithm"] != name, value)})
@@ -161,10 +191,20 @@ def test_claims_can_break(ran: Ran) -> None:
         results.assign(downtime_seconds=results["downtime_seconds"] * 2 + results.index),
         results.assign(total_seconds=results["total_seconds"] + 100 * results["link.rtt"]),
     ]  # fmt: skip
-    broken: set[str] = set()
-    for table in worse:
-        broken |= {c.sentence for c in ran.experiment.claims(table) if not c.holds}
-    assert broken == {claim.sentence for claim in ran.experiment.claims(results)}
+
+
+def wrong_fleets(results: pd.DataFrame) -> list[pd.DataFrame]:
+    columns = [str(name) for name in results]
+    measured = [name for name in columns if "seconds" in name]
+    return [
+        results.assign(status="corrupt"),
+        *(results.assign(**{name: 1.0}) for name in measured),
+        *(
+            results.assign(**{name: ending})
+            for name in columns if name.startswith("ending_")
+            for ending in faults.ENDINGS
+        ),
+    ]  # fmt: skip
 
 
 def test_algorithms_of_the_users_do_not_move_the_claims(ran: Ran) -> None:
@@ -192,6 +232,11 @@ def test_tables_hold_a_number_for_every_guest_and_algorithm(ran: Ran) -> None:
         ):  # what algorithms come to over all guests
             labels = {look_of(name).label for name in algorithms}
             assert set(table.iloc[:, 0]) in (labels, labels - {"clairvoyant"})
+        elif ran.experiment.name == "evacuation":  # numbers at a time by orders
+            assert list(table.columns[1:]) == list(evacuation.ORDERS.values())
+        elif ran.experiment.name == "faults":
+            assert list(table.columns[1:]) == list(faults.FAULTS)
+            assert set(table.iloc[:, 0]) == {look_of(name).label for name in algorithms}
         elif ran.experiment.name == "vmotion_claims":  # its tables are borders
             assert len(table) >= 3
         else:
@@ -266,6 +311,10 @@ def test_every_algorithm_is_in_the_legend(ran: Ran) -> None:
         return
     if ran.experiment.name == "compression":
         expected = list(compression.CODECS)
+    if ran.experiment.name == "evacuation":
+        expected = list(evacuation.ORDERS.values())
+    if ran.experiment.name == "faults":  # its algorithms are rows of tiles
+        expected = [told for told, _ in faults.ENDINGS.values()]
     if ran.experiment.name == "ci":
         expected = [look_of(name).label for name in ran.results["algorithm"].unique()]
     figure = ran.experiment.figure(ran.results)
@@ -282,6 +331,12 @@ def test_the_figure_shows_every_measurement_of_every_guest(ran: Ran) -> None:
     algorithms = ran.results["algorithm"].nunique()
     marks = sum(len(axes.containers) + len(axes.texts) for axes in figure.axes)
     panels = len({axes.get_title() for axes in figure.axes} - {""})
+    if ran.experiment.name == "faults":
+        assert sum(len(axes.collections) for axes in figure.axes) == panels == 6
+        return
+    if ran.experiment.name == "evacuation":  # four measurements of each
+        assert marks == 4 * len(ran.tasks)
+        return
     if ran.experiment.name in {"compression", "ci"}:  # each one is a cell in a panel of its link
         assert marks == len(ran.tasks) * panels / ran.results["link"].nunique()
         return

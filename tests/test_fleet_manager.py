@@ -93,6 +93,26 @@ def test_guests_grow_older_while_they_wait() -> None:
     assert late.attempts[0].result.pages_sent > early.attempts[0].result.pages_sent
 
 
+def test_a_gang_sends_what_its_machines_have_in_common_once() -> None:
+    """Those that go to one host, while they are under way together; others as ever."""
+    image = {"workload": "idle", "workload_args": {"image": "8MiB", "duplicate_fraction": 0.0}}
+    way = {"algorithm": "dedup", "gang": True}
+    vms = [vm(f"v{k}", **image, seed=k) for k in range(4)]
+    goals = {"v0": ("b", 0.0), "v1": ("b", 0.0), "v2": ("c", 0.0), "v3": ("b", 60.0)}
+    jobs = tuple(Move(vm=name, to=to, at=at) for name, (to, at) in goals.items())
+    apart, together = (
+        run_fleet(fleet(*vms, jobs=jobs, migrating=Migrating(**{**way, "gang": gang})))
+        for gang in (False, True)
+    )
+    encoded = {attempt.vm: attempt.result.encoded_pages for attempt in together.attempts}
+    before = {attempt.vm: attempt.result.encoded_pages for attempt in apart.attempts}
+    assert encoded["v0"] + encoded["v1"] > 0.9 * 2048
+    assert set(before.values()) == {0}
+    assert (encoded["v2"], encoded["v3"]) == (0, 0)
+    assert sum(together.carried.values()) < sum(apart.carried.values()) - 0.9 * 8 * MIB
+    assert not together.breaches()
+
+
 def test_limits_of_hosts_and_jobs_hold() -> None:
     vms = [vm(f"v{k}") for k in range(6)]
     requests = [Request(vm=one.name, to="b", job="j") for one in vms]

@@ -291,7 +291,7 @@ def encoded_size(memory: Memory, coder: Coder, page: int) -> int:
         group, common = -1, -1
         written = memory.classes[page] & np.uint8(WRITTEN) != 0
         if not written and coder.image.size > 0:
-            common = np.int64(coder.image[page])
+            common = int(np.int64(coder.image[page]))
         if common >= 0:
             if coder.held[common >> 6] & bit_of(common) != 0:
                 content = c.frame_bytes + REFERENCE_BYTES

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from migsim.experiment import Claim, Experiment
     from migsim.store import Row
-    from migsim.task import Task
+    from migsim.work import Unit
 
 __all__ = ["command"]
 
@@ -98,7 +98,7 @@ def command(
     chosen = load(experiment)
     plan = Plan(seeds=seeds, quick=quick, algorithms=algorithms)
 
-    def with_seeds(count: int) -> list[Task]:
+    def with_seeds(count: int) -> list[Unit]:
         return tasks_of(chosen, dataclasses.replace(plan, seeds=count))
 
     tasks = with_seeds(seeds if precise is None else LEAST_SEEDS)
@@ -109,7 +109,8 @@ def command(
         if precise is None:
             rows: Sequence[Row] = sweep(tasks, keys)
         else:
-            tasks, rows, needs = repeat(with_seeds, sweep, precise)
+            chosen_tasks, rows, needs = repeat(with_seeds, sweep, precise)
+            tasks = list(chosen_tasks)
             print_needs(console, needs, precise)
     results = frame(rows, (task.label for task in tasks))
     usable = completed_only(results)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from migsim.adaptive import Need, Precision
     from migsim.jobs import Executor
     from migsim.store import Row
-    from migsim.task import Task
+    from migsim.work import Unit
 
 __all__ = ["Sweep", "precision_of", "print_needs", "sweeping"]
 
@@ -26,7 +26,7 @@ __all__ = ["Sweep", "precision_of", "print_needs", "sweeping"]
 class Sweep(Protocol):
     """Runs tasks and returns their rows, in their order."""
 
-    def __call__(self, tasks: Sequence[Task], keys: Sequence[str] | None = None) -> list[Row]:
+    def __call__(self, tasks: Sequence[Unit], keys: Sequence[str] | None = None) -> list[Row]:
         """Run what is not there yet; ``keys`` are those of the tasks, if they are known."""
         ...
 
@@ -58,7 +58,7 @@ def sweeping(folder: Path, workers: int | None, dask: str | None) -> Iterator[Sw
 
             executor = stack.enter_context(connected(dask))
 
-        def run(tasks: Sequence[Task], keys: Sequence[str] | None = None) -> list[Row]:
+        def run(tasks: Sequence[Unit], keys: Sequence[str] | None = None) -> list[Row]:
             before = len(store.rows)
             with progress.Progress(*columns, console=screen) as bar:
                 line = bar.add_task("", total=len(tasks), left="")

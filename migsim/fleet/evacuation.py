@@ -25,7 +25,7 @@ from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Request
 from migsim.result import Result
 
-__all__ = ["Candidate", "name_of", "plan_evacuation", "simulate_candidate"]
+__all__ = ["Candidate", "Order", "in_order", "name_of", "plan_evacuation", "simulate_candidate"]
 
 _TURNS = 12
 """Instants at which the migration of each machine is predicted."""
@@ -106,7 +106,7 @@ def simulate_candidate(
 ) -> Candidate:
     """Return what emptying a host in an order comes to, so many migrations at a time."""
     now = positions.state.at
-    vms = _in_order(fleet, positions, job, to, order, forecast)
+    vms = in_order(fleet, positions, job, to, order, forecast)
     requests = tuple(
         Request(vm=vm.name, to=to.get(vm.name, ""), among=job.to, job=name_of(job), not_before=now)
         for vm in vms
@@ -132,7 +132,7 @@ def name_of(job: Evacuate) -> str:
     return f"evacuate {job.host}"
 
 
-def _in_order(
+def in_order(
     fleet: Fleet,
     positions: Positions,
     job: Evacuate,

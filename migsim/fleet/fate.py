@@ -20,7 +20,7 @@ from migsim.result import Result
 from migsim.simulate import Outcome, execute
 from migsim.task import ResolvedTask
 
-__all__ = ["Ending", "Fate", "ending_of", "inject", "judge"]
+__all__ = ["Ending", "Fate", "Struck", "ending_of", "inject", "judge", "strike"]
 
 Ending = Literal["completed", "stayed", "undecided", "twice", "lost"]
 """``completed``: the guest runs at the destination; ``stayed``: at the source; ``undecided``:
@@ -51,13 +51,60 @@ class Fate:
     result: Result
 
 
+@dataclass(frozen=True)
+class Struck:
+    """A migration to which a fault has happened; what hosts make of it is not decided yet.
+
+    Attributes:
+        fault: what was injected.
+        phase: what the migration was doing at that time, had nothing broken.
+        steps: what it does when, outages of the fault included.
+        missing: pages and blocks that the destination lacked, at a crash or in the end.
+        result: what was measured up to a crash, or with the outages.
+        whole: what the migration comes to where no crash cuts it off.
+    """
+
+    fault: Fault
+    phase: Phase
+    steps: Steps
+    missing: int
+    result: Result
+    whole: Result
+
+    def fate(self, policy: Policy) -> Fate:
+        """Return what becomes of the guest. Raises `InputError` as `inject`."""
+        link = self.fault.kind == "link down"
+        where = after(self.steps, self.fault, policy, 0 if link else self.missing)
+        if (
+            where.runs_at == ("destination",)
+            and self.whole.corrupt_pages + self.whole.corrupt_blocks
+        ):
+            where = Where((), True, f"{where.reason}; {last_line(self.whole.error)}")
+        return Fate(
+            fault=self.fault,
+            policy=policy,
+            phase=self.phase,
+            runs_at=where.runs_at,
+            ending=ending_of(where),
+            missing=self.missing,
+            reason=where.reason,
+            result=self.result,
+        )
+
+
 def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fate:
     """Return what becomes of the migration ``task`` where ``fault`` happens to it. Pure.
 
     Raises `InputError` for a task that cannot be used, and a policy that does not suit it.
     """
-    chosen = Policy() if policy is None else policy
-    calm = execute(task)
+    return strike(task, fault, execute(task)).fate(Policy() if policy is None else policy)
+
+
+def strike(task: ResolvedTask, fault: Fault, calm: Outcome) -> Struck:
+    """Return the migration ``task``, which comes to ``calm`` by itself, with a fault in it. Pure.
+
+    Raises `InputError` as `migsim.simulate.execute`.
+    """
     steps = steps_of(task, calm)
     phase = steps.phase_at(fault.at)
     if fault.kind == "link down":
@@ -65,27 +112,14 @@ def inject(task: ResolvedTask, fault: Fault, policy: Policy | None = None) -> Fa
         args = {**task.link_args, "outages": join_outages(outages)}
         broken = dataclasses.replace(task, link_args=args)
         outcome = execute(broken)
-        result = last = outcome.result
+        result, steps = outcome.result, steps_of(broken, outcome)
         missing = result.corrupt_pages + result.corrupt_blocks
-        where = after(steps_of(broken, outcome), fault, chosen)
-    else:
-        result, last, missing = _cut(task, calm.result, fault.at), calm.result, 0
-        if fault.at >= steps.left:
-            missing = steps.lacking if fault.at < steps.starts else result.corrupt_pages
-            missing += result.corrupt_blocks
-        where = after(steps, fault, chosen, missing)
-    if where.runs_at == ("destination",) and last.corrupt_pages + last.corrupt_blocks:
-        where = Where((), True, f"{where.reason}; {last_line(last.error)}")
-    return Fate(
-        fault=fault,
-        policy=chosen,
-        phase=phase,
-        runs_at=where.runs_at,
-        ending=ending_of(where),
-        missing=missing,
-        reason=where.reason,
-        result=result,
-    )
+        return Struck(fault, phase, steps, missing, result, result)
+    result, missing = _cut(task, calm.result, fault.at), 0
+    if fault.at >= steps.left:
+        missing = steps.lacking if fault.at < steps.starts else result.corrupt_pages
+        missing += result.corrupt_blocks
+    return Struck(fault, phase, steps, missing, result, calm.result)
 
 
 def _cut(task: ResolvedTask, whole: Result, at: float) -> Result:

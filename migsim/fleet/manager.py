@@ -22,6 +22,7 @@ from migsim.fleet.requests import Attempt, Request
 from migsim.fleet.state import State, follow
 from migsim.fleet.topology import capacities, path
 from migsim.fleet.trip import Trip, make_trip
+from migsim.gang import Gang
 from migsim.simulate import Outcome, execute
 
 __all__ = ["Manager", "Minutes", "Recorder"]
@@ -68,6 +69,7 @@ class _Ride:
     destination: str
     trip: Trip
     started: float
+    gang: Gang | None
 
 
 class Manager:
@@ -211,7 +213,8 @@ class Manager:
             self._cancel(request, refused)
             return
         trip = make_trip(self.fleet, vm, source, destination, self.now)
-        self._rides[vm.name] = _Ride(request, source, destination, trip, self.now)
+        gang = self._gang(source, destination)
+        self._rides[vm.name] = _Ride(request, source, destination, trip, self.now, gang)
         self._under_way.update([f"job {request.job}", *trip.path.limits])
         self.record(
             "started", vm.name, trip.task.key, source=source, destination=destination,
@@ -221,7 +224,18 @@ class Manager:
             trip.crossing,
             lambda share: execute(trip.task, None, share),
             functools.partial(self._ended, vm.name),
+            gang,
         )
+
+    def _gang(self, source: str, destination: str) -> Gang | None:
+        """Return the gang that a machine joins: its index lasts as long as anybody is under way."""
+        if not self.fleet.migrating.gang:
+            return None
+        under_way = [
+            ride.gang for ride in self._rides.values()
+            if (ride.source, ride.destination) == (source, destination)
+        ]  # fmt: skip
+        return under_way[0] if under_way else Gang()
 
     # ---- ending -----------------------------------------------------------------------------
 

@@ -183,6 +183,9 @@ class Migrating:
             switch-over (`migsim.fleet.handover.Policy`).
         share_interval: seconds for which links are shared in the same way, at least: a flow that
             comes or goes changes the shares of others at the next multiple.
+        gang: whether machines that are on their way from one host to one other at the same time
+            have one index of what was sent (`migsim.gang`): an algorithm that deduplicates sends
+            what they have in common once.
     """
 
     algorithm: str = "precopy"
@@ -195,6 +198,7 @@ class Migrating:
     patience: Seconds = 30.0
     postcopy: Literal["recover", "lose"] = "recover"
     share_interval: Seconds = 0.01
+    gang: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

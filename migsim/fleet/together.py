@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,14 +30,19 @@ class Member:
 
 
 def run_together(
-    tasks: Sequence[ResolvedTask], *, interval: float = 0.0, gang: Gang | None = None
+    tasks: Sequence[ResolvedTask],
+    *,
+    interval: float = 0.0,
+    gang: Gang | None = None,
+    tick: float = 0.01,
 ) -> list[Member]:
     """Return what becomes of guests whose migrations share the link of the first, max-min.
 
-    One starts each ``interval`` seconds; a ``gang`` has one index of contents. Raises `InputError` for parameters that only a migration
-    itself can judge.
+    One starts each ``interval`` seconds; a ``gang`` has one index of contents. Shares are divided,
+    and the gang's members learn from one another, once a ``tick``. Raises `InputError` for
+    parameters that only a migration itself can judge.
     """
-    conductor = Conductor({"link": tasks[0].link.rate})
+    conductor = Conductor({"link": tasks[0].link.rate}, tick=tick)
     members: dict[int, Member] = {}
 
     def start(number: int, task: ResolvedTask) -> None:
@@ -49,6 +55,6 @@ def run_together(
         conductor.launch(crossing, lambda share: execute(task, None, share), done, gang)
 
     for number, task in enumerate(tasks):
-        conductor.call_at(number * interval, lambda number=number, task=task: start(number, task))
+        conductor.call_at(number * interval, functools.partial(start, number, task))
     conductor.run()
     return [members[number] for number in range(len(tasks))]

@@ -53,15 +53,12 @@ class Grant:
 
 
 class Share(Protocol):
-    """A flow's place among others on its path.
-
-    Attributes:
-        gang: the guest's place among those that migrate with it to one host; None where equal
-            pages are looked for in each guest alone.
-    """
+    """A flow's place among others on its path."""
 
     @property
-    def gang(self) -> GangMember | None: ...
+    def gang(self) -> GangMember | None:
+        """The guest's place among those with which it shares an index of contents, if any."""
+        ...
 
     def grant(self, now: float, busy_since: float, plans: Plans) -> Grant:
         """Return what the flow has from ``now`` on; others may be simulated up to then first.

@@ -15,7 +15,7 @@ from migsim.units import KIB, MIB
 from migsim.validate.published.check import Check, Kind
 from migsim.validate.published.clark import CURVES
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "SCAN"]
 
 # ---- the stress test of 2009: a writer over a working set, in 2 GiB ------------------------------
 
@@ -171,7 +171,7 @@ _IDLE = {  # MiB -> seconds; seconds and share of the traffic saved without page
     2048: (18.49, 4.87, 0.805),
     8192: (73.48, 11.04, 0.930),
 }
-_SCAN = 3e-6
+SCAN = 3e-6
 """Seconds to find a page of one byte: what the traffic at 2 and 8 GB does not explain."""
 
 
@@ -188,7 +188,7 @@ def _idle(mebibytes: int, uniform: float) -> Result:
         "idle",
         "gigabit",
         memory=mebibytes * MIB,
-        vm_args={"zero_fraction": uniform, "zero_page_seconds": _SCAN},
+        vm_args={"zero_fraction": uniform, "zero_page_seconds": SCAN},
     ).result
 
 
