@@ -158,6 +158,7 @@ def test_the_evacuation_has_40_machines_on_recorded_traces() -> None:
 
 
 ONE_TABLE = [
+    ('until = "1h"', 'at = "1e16s"', "62: move[0].at: got 1e+16 s, expected at most 1e+09 s"),
     ("seed = 7", 'seed = "7s"', "1: seed: got '7s', expected a whole number from 0 on"),
     ("seed = 7", "sede = 7", "1: sede: unknown key, did you mean 'seed'?"),
     ('rate = "10Gbit/s"', 'rate = "10G"',

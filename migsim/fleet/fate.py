@@ -36,7 +36,7 @@ class Fate:
         phase: what the migration was doing at that time, had nothing broken.
         runs_at: the hosts at which the guest runs afterwards: one, none, or both.
         ending: what that means.
-        missing: pages that the destination lacked: at the time of a crash, or in the end.
+        missing: pages and blocks that the destination lacked, at a crash or in the end.
         reason: how it came to that, in one sentence.
         result: what was measured up to a crash, or with the outages.
     """
@@ -59,7 +59,7 @@ class Struck:
         fault: what was injected.
         phase: what the migration was doing at that time, had nothing broken.
         steps: what it does when, outages of the fault included.
-        missing: pages that the destination lacked: at the time of a crash, or in the end.
+        missing: pages and blocks that the destination lacked, at a crash or in the end.
         result: what was measured up to a crash, or with the outages.
         whole: what the migration comes to where no crash cuts it off.
     """
@@ -75,7 +75,10 @@ class Struck:
         """Return what becomes of the guest. Raises `InputError` as `inject`."""
         link = self.fault.kind == "link down"
         where = after(self.steps, self.fault, policy, 0 if link else self.missing)
-        if where.runs_at == ("destination",) and self.whole.corrupt_pages:
+        if (
+            where.runs_at == ("destination",)
+            and self.whole.corrupt_pages + self.whole.corrupt_blocks
+        ):
             where = Where((), True, f"{where.reason}; {last_line(self.whole.error)}")
         return Fate(
             fault=self.fault,
@@ -110,10 +113,12 @@ def strike(task: ResolvedTask, fault: Fault, calm: Outcome) -> Struck:
         broken = dataclasses.replace(task, link_args=args)
         outcome = execute(broken)
         result, steps = outcome.result, steps_of(broken, outcome)
-        return Struck(fault, phase, steps, result.corrupt_pages, result, result)
+        missing = result.corrupt_pages + result.corrupt_blocks
+        return Struck(fault, phase, steps, missing, result, result)
     result, missing = _cut(task, calm.result, fault.at), 0
     if fault.at >= steps.left:
         missing = steps.lacking if fault.at < steps.starts else result.corrupt_pages
+        missing += result.corrupt_blocks
     return Struck(fault, phase, steps, missing, result, calm.result)
 
 

@@ -192,7 +192,7 @@ def _why_gone(
     if destination_ends < math.inf:
         return "the guest ran there"
     if missing and steps.complete - steps.one_way > source_ends:  # what has left by then arrives
-        return f"{missing} pages of the guest's memory were still at the source"
+        return f"{missing} pages or blocks of the guest were still at the source"
     if steps.lacking and policy.postcopy == "lose" and steps.down > policy.broken_after:
         return "the connection broke while the destination lacked pages"
     return ""

@@ -209,12 +209,11 @@ def _end(history: History, entry: Entry, ending: str) -> None:
 
 
 def _mend(history: History, entry: Entry) -> None:
-    """End the oldest trouble of the entry's subject that is of its kind and has not ended."""
+    """End the troubles of the entry's subject that are of its kind: it works when none is left."""
     kind = "crash" if entry.kind == "recovered" else str(entry.details.get("how", "down"))
     for place, trouble in enumerate(history.troubles):
         if (trouble.target, trouble.kind, trouble.ends) == (entry.subject, kind, math.inf):
             history.troubles[place] = dataclasses.replace(trouble, ends=entry.at)
-            return
 
 
 def _see_who_is_empty(history: History, entry: Entry) -> None:

@@ -47,6 +47,8 @@ __all__ = ["read_scenario"]
 
 _JOBS: dict[str, Callable[..., Job]] = {"evacuate": Evacuate, "balance": Balance, "move": Move}
 _AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
+_LATEST = 1e9
+"""Seconds, 31 years: there a double still tells a tenth of a microsecond."""
 _SECTIONS = {"networks", "trunks", "hosts", "vms"}
 _LISTS = {"rules", "failures", *_JOBS}
 
@@ -246,9 +248,15 @@ class _Reader:
                 self.mistakes.note(
                     (*place, "left"), f"is for what is slow, expected none for '{failure.kind}'"
                 )
+            self._check_time(failure, place)
             target = self._target(failure, (*place, "target"))
             found.append(dataclasses.replace(failure, target=target))
         return tuple(found)
+
+    def _check_time(self, what: Failure | Job, place: Place) -> None:
+        """Note a time so late that ticks are lost in its rounding."""
+        if what.at > _LATEST:
+            self.mistakes.note((*place, "at"), f"got {what.at:g} s, expected at most {_LATEST:g} s")
 
     def _target(self, failure: Failure, place: Place) -> str:
         """Return what breaks: a host, or a trunk, which can only be down."""
@@ -273,6 +281,7 @@ class _Reader:
                 }
                 job = read_table(kind, table, place, self.mistakes)
                 if job is not None:
+                    self._check_time(job, place)
                     known = {name: value for name, value in meant.items() if value is not None}
                     found.append((place, dataclasses.replace(job, **known)))
         found.sort(key=lambda entry: self.mistakes.line_of(entry[0]))
