@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migsim.experiment import Claim, Plan, all_complete, with_lost_time
-from migsim.plotting import Panel, line_panels
+from migsim.plotting import Panel, line_panels, matrix
 from migsim.sweep import axis
 
 if TYPE_CHECKING:
@@ -76,6 +76,16 @@ def _prepared(results: pd.DataFrame) -> pd.DataFrame:
 
 def _means(runs: pd.DataFrame, column: str) -> pd.Series:
     return runs.dropna(subset=["rate"]).groupby(["algorithm", "path", "rate"])[column].mean()
+
+
+def tables(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the means over seeds and distances, guests by ways to move a disk."""
+    runs = _prepared(results)
+    return {
+        "total time (s)": matrix(runs, "total_seconds"),
+        "downtime (ms)": matrix(runs, "downtime_seconds", 1e3),
+        "time that the guest loses (%)": matrix(runs, "lost_share", 100.0),
+    }
 
 
 # ---- claims -------------------------------------------------------------------------------------
