@@ -228,7 +228,7 @@ class Migration(DiskActs):
         try:
             self._advance(left if late else switch.resumes_at)
         except GaveUp:  # its time is over with the device state on the way
-            self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
+            self._log("resume", started, "paused", pages=len(late), stream_bytes=size)
             raise
         self._guest.clock.settle(self._now)
         self._destination = Destination(
@@ -239,7 +239,7 @@ class Migration(DiskActs):
             self._storage_destination = StorageDestination(
                 self._storage, self._flow, self._guest.clock, blocks.copy(), switch.resumes_at
             )
-        self._log("resume", started, "paused", pages=len(lacking), stream_bytes=size)
+        self._log("resume", started, "paused", pages=len(late), stream_bytes=size)
 
     def push(
         self,

@@ -442,3 +442,14 @@ def test_a_retry_chooses_its_host_anew_where_none_was_named() -> None:
     manager = wanting(where, Request(vm="v"))
     assert [attempt.destination for attempt in manager.attempts] == ["b", "c"]
     assert manager.state.runs_at["v"] == ("c",)
+
+
+def test_an_evacuee_goes_elsewhere_if_its_new_host_is_down() -> None:
+    """The plan does not foresee that b crashes; who was to go there goes to c."""
+    vms = [vm(f"v{k}", memory=64 * MIB, seed=k) for k in range(6)]
+    crash = Failure(at=0.5, kind="crash", target="b")
+    job = Evacuate(host="a", order="listed", concurrency=1)
+    outcome = run_fleet(fleet(*vms, jobs=(job,), failures=(crash,), migrating=Migrating(retries=1)))
+    alive = {name: hosts for name, hosts in outcome.state.runs_at.items() if hosts}
+    assert set(alive.values()) == {("c",)}
+    assert len(alive) >= 5

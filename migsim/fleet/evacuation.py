@@ -108,7 +108,14 @@ def simulate_candidate(
     now = positions.state.at
     vms = in_order(fleet, positions, job, to, order, forecast)
     requests = tuple(
-        Request(vm=vm.name, to=to.get(vm.name, ""), among=job.to, job=name_of(job), not_before=now)
+        Request(
+            vm=vm.name,
+            to=to.get(vm.name, ""),
+            among=job.to,
+            movable=True,
+            job=name_of(job),
+            not_before=now,
+        )
         for vm in vms
     )
     manager = Manager(fleet, state=positions.state, concurrency={name_of(job): concurrency})

@@ -57,7 +57,7 @@ class Steps:
         ended: the migration was given up, and the guest stays at the source.
         one_way: seconds that a message takes.
         load: seconds from the arrival to the start.
-        lacking: pages that follow after the switch.
+        lacking: pages, or blocks of the disk, that follow after the switch.
         down: seconds of the longest outage between the switch and the last page.
     """
 
@@ -98,6 +98,8 @@ def steps_of(task: ResolvedTask, outcome: Outcome) -> Steps:
     if resume is None or outcome.result.status == "gave_up":
         return Steps(connected=connected, paused=paused, ended=total)
     one_way, load = task.link.one_way, task.vm.resume_seconds
+    if task.disk is not None and task.disk.shared:
+        load += task.disk.lock_seconds
     left = resume.end if resume.pages else max(resume.start, resume.end - one_way - load)
     complete = math.inf if outcome.result.status == "lost" else max(total, left + one_way + load)
     outages = parse_outages(task.link.outages)

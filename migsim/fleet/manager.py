@@ -186,7 +186,9 @@ class Manager:
                 self._drop(request, f"its window closes: {self._why_not(request)}")
 
     def _destination(self, request: Request) -> str:
-        return request.to or self.positions.choose(request.vm, request.among)
+        if request.to and (request.to in self.state.up or not request.movable):
+            return request.to
+        return self.positions.choose(request.vm, request.among)
 
     def _why_not(self, request: Request) -> str:
         """Return why a migration cannot start now; "" where it can."""

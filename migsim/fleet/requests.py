@@ -22,6 +22,7 @@ class Request:
         source: the host that it has to be on; "" for any.
         to: the host that takes it; "" for whichever has room when it is started.
         among: the hosts to choose from then; empty for all.
+        movable: whether one of them may take it as well if ``to`` is down.
         job: who wants it.
         not_before, until: seconds between which it may start.
         most_downtime, most_seconds: it is cancelled where migsim predicts more.
@@ -32,6 +33,7 @@ class Request:
     source: str = ""
     to: str = ""
     among: tuple[str, ...] = ()
+    movable: bool = False
     job: str = ""
     not_before: float = 0.0
     until: float = math.inf

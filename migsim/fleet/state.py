@@ -25,7 +25,8 @@ class State:
     Attributes:
         at: seconds of virtual time.
         up: the hosts that work.
-        impaired: links and hosts that do not do what they should, but have not crashed.
+        impaired: links and hosts that do not do what they should, but have not crashed; each
+            with what is wrong, such as ``atlantic down``.
         runs_at: the hosts at which each machine runs: one, or none or two after a failure. A
             machine whose migration is about to hand it over counts at the source.
         under_way: source and destination of each machine that migrates.
@@ -166,12 +167,17 @@ def _cancelled(state: State, entry: Entry) -> State:
     return _ended(state, entry.subject)
 
 
+def _trouble(entry: Entry) -> str:
+    """Return what is wrong with what: a host may be slow and out of reach at once."""
+    return f"{entry.subject} {entry.details.get('how', '')}".strip()
+
+
 def _impaired(state: State, entry: Entry) -> State:
-    return dataclasses.replace(state, impaired=state.impaired | {entry.subject})
+    return dataclasses.replace(state, impaired=state.impaired | {_trouble(entry)})
 
 
 def _mended(state: State, entry: Entry) -> State:
-    return dataclasses.replace(state, impaired=state.impaired - {entry.subject})
+    return dataclasses.replace(state, impaired=state.impaired - {_trouble(entry)})
 
 
 _CHANGES: Mapping[Kind, Callable[[State, Entry], State]] = {
