@@ -33,7 +33,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_there_are_examples() -> None:
     assert len(BLOCKS) == 2
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
     assert len(PREDICTIONS) == 2
     assert len(PLOTS) == 2
     assert len(BLOCKS[0].strip().splitlines()) <= 10

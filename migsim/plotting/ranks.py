@@ -38,6 +38,7 @@ def rank_figure(
     axes.set_ylim(depth + rows, -2.2)
     axes.axis("off")
     begin, end = 0.3, 0.7
+    narrow = width < style.PAGE
 
     def at(rank: float) -> float:
         return begin + (end - begin) * (rank - 1) / max(1, count - 1)
@@ -59,8 +60,9 @@ def rank_figure(
         axes.plot([at(rank), at(rank), side], [0, row, row], color=look.colour, linewidth=0.8,
                   linestyle=look.line)  # fmt: skip
         axes.plot([at(rank)], [0], clip_on=False, zorder=4, **look.mark(4.5))
-        axes.text(side - 0.01 if on_left else side + 0.01, row, f"{look.label}  {rank:.2f}"
-                  if on_left else f"{rank:.2f}  {look.label}", fontsize=7.0,
+        label = look.short if narrow else look.label
+        axes.text(side - 0.01 if on_left else side + 0.01, row, f"{label}  {rank:.2f}"
+                  if on_left else f"{rank:.2f}  {label}", fontsize=7.0,
                   ha="right" if on_left else "left", va="center")  # fmt: skip
     style.title(figure, title)
     style.note(
