@@ -83,6 +83,7 @@ class Cluster:
         alone: deque[Job] = deque()  # those of batches whose workers died
         in_flight: dict[Future, Sequence[Job]] = {}
         longest, mean, measured = 1, _BATCH_SECONDS, False
+        self._ended = queue.SimpleQueue()  # batches of a sweep that was given up still end
         self._look(at_once=True)
         try:
             while missing or alone or in_flight:

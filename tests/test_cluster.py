@@ -267,6 +267,17 @@ def test_a_task_that_kills_every_worker_ends_the_sweep_and_harms_no_other(
     assert [row.result["status"] for row in rows] == ["completed"] * 8
 
 
+def test_what_ends_of_a_sweep_that_was_given_up_is_not_taken_for_the_next_one(
+    tmp_path: Path, local: Cluster, experiment: Path
+) -> None:
+    late = local._submit([])
+    late.cancel()
+    local._ended.put(late)
+    with Store(tmp_path) as store:
+        rows = collect(naps(experiment, 3), store, executor=local)
+    assert [row.result["status"] for row in rows] == ["completed"] * 3
+
+
 # ---- working -----------------------------------------------------------------------------------
 
 
