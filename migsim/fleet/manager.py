@@ -177,13 +177,19 @@ class Manager:
                 continue  # it is not where this step begins, yet
             elif here == request.to:
                 self._drop(request, f"it runs on {here} already")
-            elif self.now > request.until:
-                self._drop(request, f"its window has closed: {self._why_not(request)}")
-            elif not self._why_not(request):
-                self._queue.remove(request)
-                self._start(request, here, self._destination(request))
-            elif self.now == request.until:
-                self._drop(request, f"its window closes: {self._why_not(request)}")
+            else:
+                self._start_or_wait(request, here)
+
+    def _start_or_wait(self, request: Request, here: str) -> None:
+        """Start a migration if nothing is in its way; drop it once its window is over."""
+        why_not = self._why_not(request)
+        if self.now > request.until:
+            self._drop(request, f"its window has closed: {why_not}")
+        elif not why_not:
+            self._queue.remove(request)
+            self._start(request, here, self._destination(request))
+        elif self.now == request.until:
+            self._drop(request, f"its window closes: {why_not}")
 
     def _destination(self, request: Request) -> str:
         if request.to and (request.to in self.state.up or not request.movable):

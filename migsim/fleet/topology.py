@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from migsim.errors import InputError
 from migsim.fleet.model import Failure, Fleet, Host, Migrating, Network, Trunk
 from migsim.network import LEAST_QUEUE, Link
+from migsim.network.schedule import join_outages
 from migsim.parameters import Context, Scalar, convert_all, read_parameters
 
 __all__ = ["Path", "capacities", "link_args_of", "link_of", "outages_after", "path", "reachable"]
@@ -144,13 +145,7 @@ def outages_after(fleet: Fleet, way: Path, start: float) -> str | None:
     It is while a trunk on it or the port of one of its hosts is.
     """
     parts = {*way.trunks, way.source, way.destination}
-    merged: list[tuple[float, float]] = []
-    for begins, ends in sorted(_spans(fleet.failures, parts, start)):
-        if merged and begins <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], ends))
-        else:
-            merged.append((begins, ends))
-    return ",".join(_outage(begins, ends) for begins, ends in merged) or None
+    return join_outages(_spans(fleet.failures, parts, start))
 
 
 def _spans(
@@ -163,10 +158,6 @@ def _spans(
         if failure.kind == "down" and failure.target in parts
         and failure.at + failure.lasts > start
     ]  # fmt: skip
-
-
-def _outage(begins: float, ends: float) -> str:
-    return f"{begins!r}s+{'inf' if math.isinf(ends) else f'{ends - begins!r}s'}"
 
 
 def _limits(crossed: Iterable[Host | Network | Trunk]) -> dict[str, int]:
