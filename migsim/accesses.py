@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from migsim._kernels.bulk import Accesses
 from migsim._kernels.checks import first_bad_access
 from migsim._types import Floats, Integers
 from migsim.content import Content
@@ -34,6 +35,18 @@ class AccessWindow:
         self.times: Floats = np.empty(0, np.float64)
         self.changes: Integers = np.empty(0, np.int64)
         self._content: Content | None = None
+        self._sweep = getattr(workload, "sweep", None)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether kernels may know the accesses without the arrays."""
+        return self._sweep is not None
+
+    @property
+    def accesses(self) -> Accesses:
+        """The accesses from ``first`` on, as kernels take them."""
+        start, count, phase, interval = self._sweep or (0, 0, 0, 0.0)
+        return Accesses(self.pages, self.times, self.first, start, count, phase, interval)
 
     def track(self, content: Content) -> None:
         """Tell from now on what the writes change."""

@@ -227,11 +227,12 @@ class Destination:
             self._look(self._watch, now)
 
     def _look(self, watch: Watch, now: float) -> None:
+        self.missing.touched()
         watch.look(
             now,
             "destination",
             None,
-            self.missing.words,
+            self.missing,
             self._sent_by_kind,
             self._zeros_before + self.zero_pages,
             self._flow.finished + int(self._states[0].stream),
@@ -264,10 +265,10 @@ class Destination:
                 self._window.times,
                 self._window.changes,
                 guest.memory.arrays,
-                self._todo.words,
-                self.missing.words,
-                guest.nonzero.words,
-                guest.sent.words,
+                self._todo.bits,
+                self.missing.bits,
+                guest.nonzero.bits,
+                guest.sent.bits,
                 order,
                 self._left,
                 self._right,
@@ -317,7 +318,7 @@ class Destination:
         self._prepaging = prepaging
         count = _PIVOTS[prepaging]
         self._left = np.full(count, -1, np.int64)
-        self._right = np.full(count, self._todo.words.size * 64, np.int64)
+        self._right = np.full(count, self._todo.size, np.int64)
         state = self._states[0]
         state.both_ways = prepaging in {"bubble", "multi"}
         state.turn, state.pivot = 0, 0

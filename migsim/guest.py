@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from migsim._kernels.foresight import list_first_touches, mark_writes
+from migsim._kernels.guest import GuestSets, fold_writes
 from migsim._types import Integers
 from migsim.accesses import AccessWindow
 from migsim.clock import Clock
@@ -23,11 +24,6 @@ class Guest:
     """The state of a running guest, as bitmaps over its pages.
 
     Attributes:
-        log: the hypervisor's dirty log.
-        stale: pages whose content at the destination differs from the guest's. Kept beside the
-            log and independent of it: it is what the outcome is checked against.
-        nonzero: pages that are not all zeros. The destination's memory starts as zeros, so a zero
-            page is not stale.
         sent: pages that have been sent at least once.
         owed: pages that whoever reads the log knows to differ at the destination.
         uncleared: chunks of the log that are cleared when their first page is sent.
@@ -47,10 +43,12 @@ class Guest:
         zeros = vm.zero_bytes // vm.page_size
         first = size - zeros if vm.zero_offset is None else vm.zero_offset // vm.page_size
         zero = Pages.range(first, first + zeros, size=size) | content.zero_pages()
-        self.nonzero = self.everything - zero
-        self.stale = self.nonzero.copy()
-        self.log = Pages.none(size)
-        self.taken = Pages.none(0)
+        self._nonzero = self.everything - zero
+        self._stale = self._nonzero.copy()
+        self._log = Pages.none(size)
+        self._recent = Pages.none(size)
+        self._written = False  # since the recent writes were folded into the other sets
+        self.taken = Pages.none(size)
         self.sent = Pages.none(size)
         self.owed = self.everything
         self.accesses = 0
@@ -60,14 +58,62 @@ class Guest:
         if vm.dirty_log == "send":
             # The log starts with all bits set and is cleared as the first copy goes
             # (KVM_DIRTY_LOG_INITIALLY_SET).
-            self.log = self.everything
+            self._log, self.taken = self.everything, self.everything
             self.uncleared.fill(1)
-            self.taken = self.log.copy()
         self.memory = GuestMemory(vm, content, self.nonzero)
         if self.memory.tracked:
             self.window.track(content)
         elif content.has_history and vm.page_size == PAGE_BYTES:
             self.track_content()
+
+    @property
+    def sets(self) -> GuestSets:
+        """The sets as kernels take them. Who lets a kernel change them says so by `touched`."""
+        return GuestSets(
+            self._log.bits, self._stale.bits, self._nonzero.bits, self.sent.bits,
+            self._recent.bits, self.taken.bits,
+        )  # fmt: skip
+
+    def touched(self) -> None:
+        """Take note that a kernel has run."""
+        self._written = True
+        for pages in (self._log, self._stale, self._nonzero, self.sent):
+            pages.touched()
+
+    def _fold(self) -> None:
+        if self._written:
+            fold_writes(self.sets)
+            self.touched()
+            self._written = False
+
+    @property
+    def log(self) -> Pages:
+        """The hypervisor's dirty log."""
+        self._fold()
+        return self._log
+
+    @log.setter
+    def log(self, pages: Pages) -> None:
+        self._fold()
+        self._log = pages
+
+    @property
+    def stale(self) -> Pages:
+        """The pages whose content at the destination differs from the guest's.
+
+        Kept beside the log and independent of it: it is what the outcome is checked against.
+        """
+        self._fold()
+        return self._stale
+
+    @property
+    def nonzero(self) -> Pages:
+        """The pages that are not all zeros.
+
+        The destination's memory starts as zeros, so a zero page is not stale.
+        """
+        self._fold()
+        return self._nonzero
 
     def track_content(self) -> None:
         """Keep track of what pages hold from now on."""

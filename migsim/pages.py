@@ -6,6 +6,23 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from migsim._kernels.sets import (
+    BLOCK,
+    COPY,
+    DIFFERENCE,
+    EMPTY,
+    FULL,
+    INTERSECTION,
+    MIXED,
+    UNION,
+    Bitmap,
+    add_range,
+    combine,
+    count,
+    has,
+    make_dense,
+    next_in,
+)
 from migsim._types import Integers, Words
 
 __all__ = ["Pages", "checked_order"]
@@ -16,23 +33,26 @@ _WORD = 64
 class Pages:
     """A set of the pages 0 to ``size - 1`` of a guest, one bit each, with the set operators.
 
+    Whole blocks of pages that are all in the set, or all not, take no memory and no time.
+
     >>> a, b = Pages.of([1, 2, 3], size=100), Pages.of([3, 4], size=100)
     >>> len(a | b), len(a & b), (a - b).indices().tolist()
     (4, 1, [1, 2])
     """
 
-    __slots__ = ("_count", "size", "words")
+    __slots__ = ("_count", "bits")
 
     def __init__(self, words: Words, size: int) -> None:
         """Take over ``words``: uint64 (ceil(size / 64),), the bits beyond ``size`` clear."""
-        self.words = words
-        self.size = size
+        self.bits = Bitmap(words, np.full(-(-size // BLOCK), MIXED, np.uint8), size)
         self._count = -1
 
     @classmethod
     def none(cls, size: int) -> Pages:
         """Return the empty set."""
-        return cls(np.zeros(-(-size // _WORD), np.uint64), size)
+        result = cls(np.zeros(-(-size // _WORD), np.uint64), size)
+        result.bits.blocks.fill(EMPTY)
+        return result
 
     @classmethod
     def range(cls, start: int, stop: int, *, size: int) -> Pages:
@@ -40,13 +60,7 @@ class Pages:
         if not 0 <= start <= size or not stop <= size:
             raise ValueError(f"pages {start} to {stop} of {size}")
         result = cls.none(size)
-        words = result.words
-        full = slice(-(-start // _WORD), max(stop // _WORD, -(-start // _WORD)))
-        words[full] = ~np.uint64(0)
-        edges = [*range(start, min(full.start * _WORD, stop))]
-        edges += range(max(full.stop * _WORD, start), stop)
-        for page in edges:
-            words[page // _WORD] |= np.uint64(1) << np.uint64(page % _WORD)
+        add_range(result.bits, start, stop)
         return result
 
     @classmethod
@@ -60,23 +74,46 @@ class Pages:
             raise ValueError(f"pages {chosen.min()} to {chosen.max()} of {size}")
         result = cls.none(size)
         bits = np.uint64(1) << (chosen % _WORD).astype(np.uint64)
-        np.bitwise_or.at(result.words, chosen // _WORD, bits)
+        np.bitwise_or.at(result.bits.words, chosen // _WORD, bits)
+        result.bits.blocks[chosen // BLOCK] = MIXED
         return result
+
+    @property
+    def size(self) -> int:
+        """Pages that the guest has."""
+        return self.bits.size
+
+    @property
+    def words(self) -> Words:
+        """All bits as words, to be read and written: the set is dense from now on."""
+        make_dense(self.bits)
+        return self.bits.words
 
     def indices(self) -> Integers:
         """Return the page numbers in ascending order, int64 of shape (len,)."""
-        bits = np.unpackbits(self.words.view(np.uint8), bitorder="little")
-        return np.flatnonzero(bits).astype(np.int64)
+        listed = [np.empty(0, np.int64)]
+        for block in np.flatnonzero(self.bits.blocks).tolist():
+            first, stop = block * BLOCK, min((block + 1) * BLOCK, self.size)
+            if self.bits.blocks[block] == FULL:
+                listed.append(np.arange(first, stop))
+                continue
+            words = self.bits.words[first // _WORD : -(-stop // _WORD)]
+            bits = np.unpackbits(words.view(np.uint8), bitorder="little")
+            listed.append(first + np.flatnonzero(bits))
+        return np.concatenate(listed)
 
     def first(self, count: int) -> list[int]:
         """Return the lowest page numbers, at most ``count``."""
-        words = np.flatnonzero(self.words)[:count]
-        bits = [(int(w) * _WORD + b, int(self.words[w]) >> b & 1) for w in words for b in range(64)]
-        return [page for page, present in bits if present][:count]
+        found: list[int] = []
+        page = next_in(self.bits, 0)
+        while page >= 0 and len(found) < count:
+            found.append(page)
+            page = next_in(self.bits, page + 1)
+        return found
 
     def copy(self) -> Pages:
         """Return an independent copy."""
-        return Pages(self.words.copy(), self.size)
+        return self._combined(COPY, self)
 
     def touched(self) -> None:
         """Forget the count, after a kernel has changed the words."""
@@ -84,40 +121,39 @@ class Pages:
 
     def __len__(self) -> int:
         if self._count < 0:
-            self._count = int(np.bitwise_count(self.words).sum(dtype=np.int64))
+            self._count = count(self.bits)
         return self._count
 
     def __bool__(self) -> bool:
         return len(self) > 0
 
     def __contains__(self, page: int) -> bool:
-        if not 0 <= page < self.size:
-            return False
-        word = int(self.words[page // _WORD])
-        return bool(word >> (page % _WORD) & 1)
+        return 0 <= page < self.size and bool(has(self.bits, page))
 
     def __or__(self, other: Pages) -> Pages:
-        return Pages(self.words | self._peer(other), self.size)
+        return self._combined(UNION, other)
 
     def __and__(self, other: Pages) -> Pages:
-        return Pages(self.words & self._peer(other), self.size)
+        return self._combined(INTERSECTION, other)
 
     def __sub__(self, other: Pages) -> Pages:
-        return Pages(self.words & ~self._peer(other), self.size)
+        return self._combined(DIFFERENCE, other)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pages):
             return NotImplemented
-        return self.size == other.size and bool(np.array_equal(self.words, other.words))
+        return self.size == other.size and not self - other and not other - self
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _peer(self, other: Pages) -> Words:
+    def _combined(self, operation: int, other: Pages) -> Pages:
         if not isinstance(other, Pages):
             raise TypeError(f"expected Pages, got {type(other).__name__}")
         if other.size != self.size:
             raise ValueError(f"sets of pages of two guests: {self.size} and {other.size} pages")
-        return other.words
+        result = Pages.none(self.size)
+        combine(operation, self.bits, other.bits, result.bits)
+        return result
 
     def __repr__(self) -> str:
         return f"<{len(self)} of {self.size} pages>"

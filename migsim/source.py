@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from migsim._kernels.bulk import MORE_ACCESSES, OPEN_BLOCK, OpenBlock, run_bulk
 from migsim._kernels.source import (
     FIRST,
+    GO_ON_IN_BULK,
     NEED_ACCESSES,
     NEED_BUSY_PERIOD,
     NEED_CURVE,
@@ -31,6 +33,9 @@ from migsim.watch import Watch
 __all__ = ["Sent", "Source", "Transfer"]
 
 _NO_LIMIT = 1 << 62
+
+_SINGLY = 64
+"""Pages that are sent one by one where they cannot leave in bulk, before that is tried again."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,12 @@ class Source:
         self.next_page = 0
         self._states: Record = np.recarray(1, dtype=SOURCE_STATE)
         self._states.view(np.uint8)[:] = 0
+        block: Record = np.recarray(1, dtype=OPEN_BLOCK)
+        block.view(np.uint8)[:] = 0
+        block.block = -1
+        self._block = OpenBlock(
+            block, np.zeros(512, np.uint64), np.zeros(512, np.int64), np.zeros(512, np.uint64)
+        )
 
     def run(self, flow: Flow, transfer: Transfer, hold: float) -> tuple[Pages, float]:
         """Run until the transfer has left and the guest has run to ``hold``.
@@ -124,10 +135,28 @@ class Source:
         kind = FIRST if coding.in_packets and transfer.pages - guest.sent else RESENT
         until, stop_at = hold, transfer.stop_at
         mirror_at = self._mirror_at(todo, -math.inf)
+        in_bulk, sets = self._goes_in_bulk(transfer), guest.sets
         while True:
             if self.watch is not None or self.storage is not None:
                 instant = mirror_at if self.watch is None else min(self.watch.next, mirror_at)
                 self._halt_at(instant, until, stop_at, idle=not transfer.pages)
+            if in_bulk:
+                more = run_bulk(
+                    self._states,
+                    window.accesses,
+                    sets,
+                    guest.uncleared,
+                    todo.bits,
+                    self._block,
+                    flow.curve.segments,
+                    self.sent_by_kind,
+                )
+                if more == MORE_ACCESSES:
+                    self._move_window()
+                    continue
+                if window.sweeps:
+                    self._move_window()
+                state.singly = _SINGLY
             status = run_source(
                 self._states,
                 window.pages,
@@ -135,18 +164,16 @@ class Source:
                 window.changes,
                 guest.memory.arrays,
                 coding.coder,
-                guest.log.words,
-                guest.stale.words,
-                guest.nonzero.words,
-                guest.sent.words,
+                sets,
                 guest.uncleared,
-                guest.taken.words,
-                todo.words,
-                skipped.words,
+                todo.bits,
+                skipped.bits,
                 transfer.order,
                 flow.curve.segments,
                 self.sent_by_kind,
             )
+            if status == GO_ON_IN_BULK:
+                continue
             if status == NEED_BUSY_PERIOD:
                 self._store(flow)
                 state.stop_bytes -= flow.stream
@@ -172,8 +199,7 @@ class Source:
                 state.encoded = coding.encode(int(state.page))
                 continue
             if status == NEED_ACCESSES:
-                window.move(window.first + window.pages.size)
-                state.first_access, state.access = window.first, 0
+                self._move_window()
                 continue
             reached = max(float(state.turn), float(state.hold))
             if reached >= mirror_at:
@@ -200,8 +226,7 @@ class Source:
             self._store(flow)
             flow.plans = Plans()
         self.zero_pages = int(state.zero_pages)
-        for bitmap in (guest.log, guest.stale, guest.nonzero, guest.sent):
-            bitmap.touched()
+        guest.touched()
         todo.touched()
         if lost is not None:
             raise lost
@@ -218,6 +243,24 @@ class Source:
             end = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), end)[1]
         self.next_page = next_page
         return left, end
+
+    def _goes_in_bulk(self, transfer: Transfer) -> bool:
+        """Return whether nothing but the link decides when the pages leave."""
+        guest, vm = self._guest, self._guest.vm
+        return (
+            transfer.coding.codec.method == "raw"
+            and not transfer.skip_redirtied
+            and not transfer.order.size
+            and math.isinf(transfer.rate)
+            and not (vm.page_seconds or vm.zero_page_seconds or vm.first_write_seconds)
+            and not guest.memory.tracked
+        )
+
+    def _move_window(self) -> None:
+        """Let the buffer of accesses begin with the next one."""
+        window, state = self._guest.window, self._states[0]
+        window.move(window.first + int(state.access))
+        state.first_access, state.access = window.first, 0
 
     def _plans(self, flow: Flow, transfer: Transfer, todo: Pages) -> Plans:
         """Return what will surely leave without a rest, for whoever divides the path."""
@@ -258,11 +301,12 @@ class Source:
     def _look(self, watch: Watch, now: float, flow: Flow) -> None:
         guest, state = self._guest, self._states[0]
         guest.clock.lag = float(state.lag)
+        guest.touched()
         watch.look(
             now,
             "source" if guest.clock.running else "paused",
-            guest.log.words,
-            guest.stale.words,
+            guest.log,
+            guest.stale,
             self.sent_by_kind,
             int(state.zero_pages),
             flow.finished + int(state.stream),
@@ -313,6 +357,7 @@ class Source:
         state.stop_bytes = _NO_LIMIT if budget is None else min(_NO_LIMIT, flow.stream + budget)
         state.cursor = transfer.start
         state.order_next, state.byte_seconds = 0, 1.0 / transfer.rate
+        state.singly = _NO_LIMIT
         state.skip_redirtied = transfer.skip_redirtied
         state.peek_pages, state.peeked = transfer.peek_pages, 0
         state.chunk_shift = guest.chunk_shift

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from migsim._types import Integers, Words
+from migsim._types import Integers
+from migsim.pages import Pages
 from migsim.timeline import Place
 
 __all__ = ["Sample", "Watch"]
@@ -71,23 +72,19 @@ class Watch:
         self,
         now: float,
         place: Place,
-        logged: Words | None,
-        behind: Words,
+        logged: Pages | None,
+        behind: Pages,
         sent_by_kind: Integers,
         zeros: int,
         carried: int,
         guest_seconds: float,
     ) -> None:
-        """Take a sample at ``now``: bitmaps are counted, the other arguments as in `Sample`."""
+        """Take a sample at ``now``: sets are counted, the other arguments as in `Sample`."""
         first, resent, demanded = (int(count) for count in sent_by_kind[:, 0])
         self.samples.append(
             Sample(
-                now, place, 0 if logged is None else _count(logged), _count(behind), first, resent,
+                now, place, 0 if logged is None else len(logged), len(behind), first, resent,
                 demanded, zeros, carried, guest_seconds,
             )
         )  # fmt: skip
         self._move(now)
-
-
-def _count(words: Words) -> int:
-    return int(np.bitwise_count(words).sum(dtype=np.int64))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migsim import Pages
-from migsim._kernels.bits import clear_marked, next_page, previous_page
+from migsim._kernels.bits import next_page, previous_page
 
 sizes = st.sampled_from([1, 2, 63, 64, 65, 127, 128, 129, 200, 1000])
 two_sets = sizes.flatmap(
@@ -53,15 +53,6 @@ def test_search(case: tuple[int, set[int], set[int]], data: st.DataObject) -> No
     assert next_page(words, start) == min((p for p in pages if p >= start), default=-1)
     start = data.draw(st.integers(-1, size - 1))
     assert previous_page(words, start) == max((p for p in pages if p <= start), default=-1)
-
-
-@given(two_sets, st.data())
-def test_clearing_what_is_marked(case: tuple[int, set[int], set[int]], data: st.DataObject) -> None:
-    size, pages, marked = case
-    start, stop = (data.draw(st.integers(0, size)) for _ in range(2))
-    bitmap = Pages.of(pages, size=size)
-    clear_marked(bitmap.words, Pages.of(marked, size=size).words, start, stop)
-    assert listed(bitmap) == pages - (marked & set(range(start, stop)))
 
 
 def test_of_takes_arrays_and_repeats() -> None:

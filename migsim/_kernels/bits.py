@@ -7,10 +7,19 @@ import numpy as np
 from migsim._jit import jit
 from migsim._types import Words
 
-__all__ = ["bit_of", "clear_marked", "next_page", "previous_page"]
+__all__ = [
+    "ALL",
+    "bit_of",
+    "count_ones",
+    "highest_bit",
+    "lowest_bit",
+    "next_page",
+    "previous_page",
+]
 
 _ONE = np.uint64(1)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""The word in which all bits are set."""
 
 
 @jit
@@ -20,7 +29,8 @@ def bit_of(page: int) -> np.uint64:
 
 
 @jit
-def _count(word: np.uint64) -> int:
+def count_ones(word: np.uint64) -> int:
+    """Return how many bits of a word are set."""
     # The classic parallel count; LLVM turns it into one popcnt instruction.
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + (
@@ -31,19 +41,34 @@ def _count(word: np.uint64) -> int:
 
 
 @jit
+def lowest_bit(word: np.uint64) -> int:
+    """Return the place of the lowest bit that is set, of a word that is not 0."""
+    lowest = word & (~word + _ONE)
+    return count_ones(lowest - _ONE)
+
+
+@jit
+def highest_bit(word: np.uint64) -> int:
+    """Return the place of the highest bit that is set, of a word that is not 0."""
+    # Smear it downwards; the count of ones is then its place plus one.
+    for shift in (1, 2, 4, 8, 16, 32):
+        word |= word >> np.uint64(shift)
+    return count_ones(word) - 1
+
+
+@jit
 def next_page(words: Words, start: int) -> int:
     """Return the first page at or after ``start`` whose bit is set, or -1."""
     index = start >> 6
     if index >= words.size:
         return -1
-    word = words[index] & (_ALL << np.uint64(start & 63))
+    word = words[index] & (ALL << np.uint64(start & 63))
     while word == 0:
         index += 1
         if index >= words.size:
             return -1
         word = words[index]
-    lowest = word & (~word + _ONE)
-    return (index << 6) + _count(lowest - _ONE)
+    return (index << 6) + lowest_bit(word)
 
 
 @jit
@@ -52,26 +77,10 @@ def previous_page(words: Words, start: int) -> int:
     if start < 0:
         return -1
     index = start >> 6
-    word = words[index] & (_ALL >> np.uint64(63 - (start & 63)))
+    word = words[index] & (ALL >> np.uint64(63 - (start & 63)))
     while word == 0:
         index -= 1
         if index < 0:
             return -1
         word = words[index]
-    # Smear the highest set bit downwards; the count of ones is then its position plus one.
-    for shift in (1, 2, 4, 8, 16, 32):
-        word |= word >> np.uint64(shift)
-    return (index << 6) + _count(word) - 1
-
-
-@jit
-def clear_marked(words: Words, marked: Words, start: int, stop: int) -> None:
-    """Clear those bits of the pages ``start`` to ``stop - 1`` that are set in ``marked``."""
-    page = start
-    while page < stop:
-        if page & 63 == 0 and page + 64 <= stop:
-            words[page >> 6] &= ~marked[page >> 6]
-            page += 64
-            continue
-        words[page >> 6] &= ~(marked[page >> 6] & bit_of(page))
-        page += 1
+    return (index << 6) + highest_bit(word)

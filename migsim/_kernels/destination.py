@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.bits import bit_of
 from migsim._kernels.encoding import Memory, change_bytes, note_change
 from migsim._kernels.push import FAULTED, link_takes, next_background, transmit
+from migsim._kernels.sets import Bitmap, add, has, remove
 from migsim._kernels.source import DONE, FIRST, NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
-from migsim._types import Floats, Integers, Record, Words
+from migsim._types import Floats, Integers, Record
 
 __all__ = [
     "DESTINATION_STATE",
@@ -104,16 +104,15 @@ VCPU = np.dtype(
 
 
 @jit
-def _write(memory: Memory, nonzero: Words, page: int, access: int, change: int) -> None:
+def _write(memory: Memory, nonzero: Bitmap, page: int, access: int, change: int) -> None:
     """Let the guest change the bytes of a page that the destination has."""
     if change == 0:
         return
-    word, bit = page >> 6, bit_of(page)
-    blank = nonzero[word] & bit == 0
+    blank = not has(nonzero, page)
     change_bytes(memory, memory.there[page], page, access, change, blank)
     change_bytes(memory, memory.truth[page], page, access, change, blank)
     note_change(memory, page, change, blank)
-    nonzero[word] |= bit
+    add(nonzero, page)
 
 
 @jit
@@ -126,8 +125,8 @@ def _skip_hits(
     times: Floats,
     changes: Integers,
     memory: Memory,
-    missing: Words,
-    nonzero: Words,
+    missing: Bitmap,
+    nonzero: Bitmap,
 ) -> bool:
     """Move a vCPU to its first access that is missing or not before ``horizon``.
 
@@ -144,7 +143,7 @@ def _skip_hits(
         page = pages[index]
         if page < 0:
             page = ~page
-        if missing[page >> 6] & bit_of(page) != 0:
+        if has(missing, page):
             return True
         if memory.truth.shape[0] > 0 and pages[index] >= 0:
             _write(memory, nonzero, page, v.next, changes[index])
@@ -158,11 +157,11 @@ def _land_page(
     page: int,
     at: float,
     memory: Memory,
-    missing: Words,
+    missing: Bitmap,
     latency: Floats,
 ) -> None:
     """Let a page arrive at the destination and wake whoever waits for it."""
-    missing[page >> 6] &= ~bit_of(page)
+    remove(missing, page)
     if memory.truth.shape[0] > 0:
         memory.there[page] = memory.here[page]
     if s.blocked == 0:
@@ -185,7 +184,7 @@ def _land_page(
 
 
 @jit
-def _fault(s: Record, vcpus: Record, k: int, page: int, todo: Words) -> bool:
+def _fault(s: Record, vcpus: Record, k: int, page: int, todo: Bitmap) -> bool:
     """Block vCPU ``k`` on ``page``; return whether a request goes to the source."""
     v = vcpus[k]
     s.faults += 1
@@ -198,7 +197,7 @@ def _fault(s: Record, vcpus: Record, k: int, page: int, todo: Words) -> bool:
     if already or not s.demand:
         return False
     s.requests += 1
-    if todo[page >> 6] & bit_of(page) == 0:
+    if not has(todo, page):
         return False  # the source has sent it already; the request finds nothing to do
     v.request = v.time + s.request_delay
     return True
@@ -214,9 +213,9 @@ def _events(
     times: Floats,
     changes: Integers,
     memory: Memory,
-    nonzero: Words,
-    todo: Words,
-    missing: Words,
+    nonzero: Bitmap,
+    todo: Bitmap,
+    missing: Bitmap,
     flight_page: Integers,
     flight_at: Floats,
     latency: Floats,
@@ -257,7 +256,7 @@ def _events(
 
 
 @jit
-def _oldest_request(s: Record, vcpus: Record, todo: Words) -> int:
+def _oldest_request(s: Record, vcpus: Record, todo: Bitmap) -> int:
     """Return the vCPU whose request reaches the source first, or -1.
 
     A request for a page that the push has sent meanwhile is dropped, as the source would.
@@ -269,7 +268,7 @@ def _oldest_request(s: Record, vcpus: Record, todo: Words) -> int:
     for k in range(vcpus.size):
         v = vcpus[k]
         if v.request < at:
-            if todo[v.waits_for >> 6] & bit_of(v.waits_for) == 0:
+            if not has(todo, v.waits_for):
                 v.request = np.inf
                 continue
             at = v.request
@@ -294,10 +293,10 @@ def run_destination(
     times: Floats,
     changes: Integers,
     memory: Memory,
-    todo: Words,
-    missing: Words,
-    nonzero: Words,
-    sent: Words,
+    todo: Bitmap,
+    missing: Bitmap,
+    nonzero: Bitmap,
+    sent: Bitmap,
     order: Integers,
     left: Integers,
     right: Integers,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from migsim._jit import jit
-from migsim._kernels.bits import bit_of, next_page, previous_page
 from migsim._kernels.curve import departure, earlier_segment, segment_of, sockets_take
+from migsim._kernels.sets import Bitmap, add, has, next_in, previous_in, remove
 from migsim._kernels.source import RESENT
-from migsim._types import Floats, Integers, Record, Words
+from migsim._types import Floats, Integers, Record
 
 __all__ = ["FAULTED", "link_takes", "next_background", "transmit"]
 
@@ -16,7 +16,7 @@ FAULTED = 2
 
 @jit
 def next_background(
-    s: Record, todo: Words, order: Integers, left: Integers, right: Integers
+    s: Record, todo: Bitmap, order: Integers, left: Integers, right: Integers
 ) -> int:
     """Return the page that the background push sends next, or -1.
 
@@ -25,7 +25,7 @@ def next_background(
     """
     while s.order_next < order.size:
         page = order[s.order_next]
-        if todo[page >> 6] & bit_of(page) != 0:
+        if has(todo, page):
             return page
         s.order_next += 1
     sides = 2 if s.both_ways else 1
@@ -34,15 +34,15 @@ def next_background(
         backwards = s.turn % sides == 1
         s.turn += 1
         if backwards:
-            page = previous_page(todo, left[k])
+            page = previous_in(todo, left[k])
             left[k] = page - 1 if page >= 0 else -1
         else:
-            page = next_page(todo, right[k])
-            right[k] = page + 1 if page >= 0 else todo.size << 6
+            page = next_in(todo, right[k])
+            right[k] = page + 1 if page >= 0 else todo.size
         if page >= 0:
             return page
-    page = next_page(todo, s.cursor)
-    s.cursor = page if page >= 0 else todo.size << 6
+    page = next_in(todo, s.cursor)
+    s.cursor = page if page >= 0 else todo.size
     return page
 
 
@@ -99,31 +99,29 @@ def transmit(
     page: int,
     kind: int,
     decision: float,
-    nonzero: Words,
-    sent: Words,
-    todo: Words,
+    nonzero: Bitmap,
+    sent: Bitmap,
+    todo: Bitmap,
     flight_page: Integers,
     flight_at: Floats,
     curve: Record,
     sent_by_kind: Integers,
 ) -> None:
     """Put a page on the link."""
-    word = page >> 6
-    bit = bit_of(page)
     content = s.page_bytes
     seconds = s.page_seconds
-    if nonzero[word] & bit == 0:
+    if not has(nonzero, page):
         content = 1
         seconds = s.zero_page_seconds
         s.zero_pages += 1
     if kind != FAULTED or not s.preempt:  # otherwise a thread of its own sends it
         _pace(s, decision, content + s.header_bytes, seconds)
-    if kind != FAULTED and sent[word] & bit != 0:
+    if kind != FAULTED and has(sent, page):
         kind = RESENT
     sent_by_kind[kind, 0] += 1
     sent_by_kind[kind, 1] += content
-    sent[word] |= bit
-    todo[word] &= ~bit
+    add(sent, page)
+    remove(todo, page)
     s.unsent -= 1
     s.stream += content + s.header_bytes
     s.segment = segment_of(s.stream, s.segment, curve)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.bits import bit_of, clear_marked, next_page
 from migsim._kernels.content import is_zero
 from migsim._kernels.curve import departure, segment_of, sockets_take
 from migsim._kernels.encoding import (
@@ -25,11 +24,14 @@ from migsim._kernels.encoding import (
     find_cached,
     note_change,
 )
-from migsim._types import Floats, Integers, Record, Words
+from migsim._kernels.guest import GuestSets, clear_chunk, leave, logged, zero_page
+from migsim._kernels.sets import Bitmap, add, has, next_in, remove
+from migsim._types import Floats, Integers, Record
 
 __all__ = [
     "DONE",
     "FIRST",
+    "GO_ON_IN_BULK",
     "NEED_ACCESSES",
     "NEED_BUSY_PERIOD",
     "NEED_CURVE",
@@ -45,6 +47,7 @@ NEED_ACCESSES = 1
 NEED_CURVE = 2
 NEED_BUSY_PERIOD = 3
 NEED_ENCODER = 6
+GO_ON_IN_BULK = 7
 
 NOT_ENCODED = -2
 """Of `encoded`: the bytes of the next page have not been encoded."""
@@ -84,6 +87,7 @@ SOURCE_STATE = np.dtype(
         ("stop_at", "f8"),  # no page starts then or later
         ("stop_bytes", "i8"),  # no page starts once the stream is that long
         ("cursor", "i8"),  # the next page is the first one of `todo` from here, cyclically
+        ("singly", "i8"),  # pages to send before it is tried to go on in bulk
         ("order_next", "i8"),  # before that go those of `order`, from this place on
         ("byte_seconds", "f8"),  # a page takes at least so long for each stream byte
         ("skip_redirtied", "i8"),
@@ -105,20 +109,20 @@ SOURCE_STATE = np.dtype(
 
 
 @jit
-def _following(todo: Words, s: Record, order: Integers) -> int:
+def _following(todo: Bitmap, s: Record, order: Integers) -> int:
     """Return the page whose turn it is, -1 if none is left."""
     while s.order_next < order.size:
         page = order[s.order_next]
-        if todo[page >> 6] & bit_of(page) != 0:
+        if has(todo, page):
             return page
         s.order_next += 1
-    page = next_page(todo, s.cursor)
-    return page if page >= 0 else next_page(todo, 0)
+    page = next_in(todo, s.cursor)
+    return page if page >= 0 else next_in(todo, 0)
 
 
 @jit
 def _pass_over(
-    todo: Words, skipped: Words, log: Words, uncleared: Integers, s: Record, order: Integers
+    todo: Bitmap, skipped: Bitmap, sets: GuestSets, uncleared: Integers, s: Record, order: Integers
 ) -> int:
     """Move pages that are dirty again to ``skipped``, up to the pages that are looked at together.
 
@@ -130,20 +134,19 @@ def _pass_over(
         if place < order.size:
             page = order[place]
             place += 1
-            if todo[page >> 6] & bit_of(page) == 0:
+            if not has(todo, page):
                 continue
         else:
-            page = next_page(todo, cursor)
+            page = next_in(todo, cursor)
             if page < 0 or (wrapped and page >= s.cursor):
                 if wrapped:
                     break
                 cursor, wrapped = 0, True
                 continue
             cursor = page + 1
-        word, bit = page >> 6, bit_of(page)
-        if uncleared[page >> s.chunk_shift] == 0 and log[word] & bit != 0:
-            skipped[word] |= bit
-            todo[word] &= ~bit
+        if uncleared[page >> s.chunk_shift] == 0 and logged(sets, page):
+            add(skipped, page)
+            remove(todo, page)
         else:
             found += 1
     return found
@@ -157,14 +160,10 @@ def run_source(
     changes: Integers,
     memory: Memory,
     coder: Coder,
-    log: Words,
-    stale: Words,
-    nonzero: Words,
-    sent: Words,
+    sets: GuestSets,
     uncleared: Integers,
-    taken: Words,
-    todo: Words,
-    skipped: Words,
+    todo: Bitmap,
+    skipped: Bitmap,
     order: Integers,
     curve: Record,
     sent_by_kind: Integers,
@@ -173,13 +172,12 @@ def run_source(
 
     ``pages`` and ``times`` hold accesses from ``state.access`` on: a page p is a write, ~p a read;
     times are guest seconds. ``changes`` tells what each write changes, or is empty where ``memory``
-    knows nothing of content: then every write changes its page. ``coder`` is what encodes. ``log``,
-    ``stale``, ``nonzero``, ``sent`` and ``todo`` are bitmaps; what was sent leaves ``todo``, what
-    was left out moves to ``skipped``. ``order`` lists page numbers that go first, as far as they
-    are in ``todo``. ``uncleared`` flags the
-    chunks whose log is cleared when their first page is sent: of the pages that the last reading
-    of the log has ``taken``, for a page written since then is not known to anyone else. ``curve``
-    holds segments of `migsim._kernels.curve.CURVE`.
+    knows nothing of content: then every write changes its page. ``coder`` is what encodes. What was
+    sent leaves ``todo``, what was left out moves to ``skipped``. ``order`` lists page numbers that
+    go first, as far as they are in ``todo``. ``uncleared`` flags the chunks whose log is cleared
+    when their first page is sent: of the pages that the last reading of the log has ``taken``, for
+    a page written since then is not known to anyone else. ``curve`` holds segments of
+    `migsim._kernels.curve.CURVE`.
     """
     s = state[0]
     c = coder.state[0]
@@ -212,35 +210,36 @@ def run_source(
                 written = pages[i]
                 i += 1
                 if written >= 0:
-                    bit = bit_of(written)
-                    word = written >> 6
-                    if first_write_lag > 0.0 and log[word] & bit == 0:
+                    if first_write_lag > 0.0 and not logged(sets, written):
                         lag += first_write_lag
-                    log[word] |= bit
-                    if has_content:
-                        change = changes[i - 1]
-                        if change == 0:
-                            continue
-                        blank = nonzero[word] & bit == 0
-                        if has_bytes:
-                            data = memory.here[written]
-                            number = s.first_access + i - 1
-                            change_bytes(memory, data, written, number, change, blank)
-                        note_change(memory, written, change, blank)
-                    stale[word] |= bit
-                    nonzero[word] |= bit
+                    if not has_content:
+                        add(sets.recent, written)
+                        continue
+                    add(sets.log, written)
+                    change = changes[i - 1]
+                    if change == 0:
+                        continue
+                    blank = zero_page(sets, written)
+                    if has_bytes:
+                        data = memory.here[written]
+                        number = s.first_access + i - 1
+                        change_bytes(memory, data, written, number, change, blank)
+                    note_change(memory, written, change, blank)
+                    add(sets.stale, written)
+                    add(sets.nonzero, written)
             if i == n:
                 status = NEED_ACCESSES
                 break
         if not may_send:
             break
+        if s.singly == 0:
+            status = GO_ON_IN_BULK
+            break
 
         if s.skip_redirtied and s.peeked == 0:
-            s.peeked = _pass_over(todo, skipped, log, uncleared, s, order)
+            s.peeked = _pass_over(todo, skipped, sets, uncleared, s, order)
             page = _following(todo, s, order)
             continue
-        word = page >> 6
-        bit = bit_of(page)
         chunk = page >> s.chunk_shift
         tracked = uncleared[chunk] == 0
         if shift > s.most_shift:
@@ -249,7 +248,7 @@ def run_source(
         if stream + s.largest > s.curve_end:
             status = NEED_CURVE
             break
-        zero = nonzero[word] & bit == 0
+        zero = zero_page(sets, page)
         if has_bytes:
             zero = is_zero(memory.here[page].view(np.uint64))
         # What keeps older versions or knows of equal pages must hear of zero pages, too.
@@ -260,10 +259,8 @@ def run_source(
             break
         if not tracked:
             uncleared[chunk] = 0
-            start = chunk << s.chunk_shift
-            stop = min(start + (1 << s.chunk_shift), log.size << 6)
-            clear_marked(log, taken, start, stop)
-        kind = FIRST if sent[word] & bit == 0 else RESENT
+            clear_chunk(sets, chunk << s.chunk_shift, (chunk + 1) << s.chunk_shift)
+        kind = RESENT if has(sets.sent, page) else FIRST
         seconds = 0.0
         if zero:
             content = 1
@@ -287,7 +284,7 @@ def run_source(
         if has_content:
             memory.written[page] = 0
             memory.runs[page] = 0
-        stale[word] &= ~bit
+        leave(sets, page)
         if buffered:
             s.encoder_free = turn + seconds
         elif seconds > 0.0:
@@ -297,7 +294,7 @@ def run_source(
         else:
             sent_by_kind[kind, 0] += 1
             sent_by_kind[kind, 1] += content
-            sent[word] |= bit
+            add(sets.sent, page)
             stream += content + s.header_bytes
             segment = segment_of(stream, segment, curve)
             left = departure(stream, segment, curve) + shift
@@ -314,7 +311,8 @@ def run_source(
                 turn = max(s.encoder_free, min(left, room))
         if not buffered:
             ready = turn
-        todo[word] &= ~bit
+        remove(todo, page)
+        s.singly -= 1
         s.peeked -= s.skip_redirtied
         s.cursor = page + 1
         page = _following(todo, s, order)

@@ -1,0 +1,265 @@
+"""Sets of pages as kernels see them: bitmaps in blocks, of which whole ones cost nothing.
+
+A block is empty, full, or mixed; only a mixed block has bits in its words. The words of a block
+fill one page of the machine's own memory, and are not touched before the block is mixed: so a guest
+of terabytes, of which most does nothing, takes next to no memory and no time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from migsim._jit import jit
+from migsim._kernels.bits import ALL, bit_of, count_ones, highest_bit, lowest_bit
+from migsim._types import Bytes, Words
+
+__all__ = [
+    "BLOCK",
+    "BLOCK_SHIFT",
+    "COPY",
+    "DIFFERENCE",
+    "EMPTY",
+    "FULL",
+    "INTERSECTION",
+    "MIXED",
+    "UNION",
+    "Bitmap",
+    "add",
+    "add_range",
+    "combine",
+    "count",
+    "empty_block",
+    "fill_block",
+    "has",
+    "make_dense",
+    "next_in",
+    "open_block",
+    "previous_in",
+    "remove",
+    "words_of",
+]
+
+BLOCK_SHIFT = 15
+BLOCK = 1 << BLOCK_SHIFT
+"""Pages of a block: 128 MiB of a guest's memory, 4 KiB of words."""
+_BLOCK_WORDS = BLOCK >> 6
+
+EMPTY = 0
+MIXED = 1
+FULL = 2
+
+UNION = 0
+INTERSECTION = 1
+DIFFERENCE = 2
+COPY = 3
+
+_ZERO = np.uint64(0)
+
+
+class Bitmap(NamedTuple):
+    """A set of the pages 0 to ``size - 1``.
+
+    ``words``: uint64 (ceil(size / 64),), page p is bit p % 64 of word p // 64; all 0 in blocks that
+    are not mixed. ``blocks``: uint8 (ceil(size / BLOCK),), `EMPTY`, `MIXED` or `FULL`.
+    """
+
+    words: Words
+    blocks: Bytes
+    size: int
+
+
+@jit
+def has(pages: Bitmap, page: int) -> bool:
+    """Return whether ``page`` is in the set."""
+    inside = pages.words[page >> 6] & bit_of(page) != 0
+    return inside or pages.blocks[page >> BLOCK_SHIFT] == FULL
+
+
+@jit
+def words_of(pages: Bitmap, block: int) -> tuple[int, int]:
+    """Return the first word of a block, and the one behind its last."""
+    first = block * _BLOCK_WORDS
+    return first, min(first + _BLOCK_WORDS, pages.words.size)
+
+
+@jit
+def _last_word(pages: Bitmap) -> np.uint64:
+    """Return the last word of a full set: bits beyond ``size`` are never set."""
+    return ALL >> np.uint64(-pages.size & 63)
+
+
+@jit
+def open_block(pages: Bitmap, block: int) -> None:
+    """Make a block mixed, so that its words hold its bits."""
+    if pages.blocks[block] == FULL:
+        first, stop = words_of(pages, block)
+        pages.words[first:stop] = ALL
+        if stop == pages.words.size:
+            pages.words[stop - 1] = _last_word(pages)
+    pages.blocks[block] = MIXED
+
+
+@jit
+def empty_block(pages: Bitmap, block: int) -> None:
+    """Take all pages of a block out of the set."""
+    if pages.blocks[block] == MIXED:
+        first, stop = words_of(pages, block)
+        pages.words[first:stop] = _ZERO
+    pages.blocks[block] = EMPTY
+
+
+@jit
+def fill_block(pages: Bitmap, block: int) -> None:
+    """Add all pages of a block to the set."""
+    empty_block(pages, block)
+    pages.blocks[block] = FULL
+
+
+@jit
+def add(pages: Bitmap, page: int) -> None:
+    """Add a page."""
+    block = page >> BLOCK_SHIFT
+    if pages.blocks[block] != FULL:
+        pages.blocks[block] = MIXED
+        pages.words[page >> 6] |= bit_of(page)
+
+
+@jit
+def remove(pages: Bitmap, page: int) -> None:
+    """Take out a page."""
+    block = page >> BLOCK_SHIFT
+    if pages.blocks[block] == FULL:
+        open_block(pages, block)
+    pages.words[page >> 6] &= ~bit_of(page)
+
+
+@jit
+def add_range(pages: Bitmap, start: int, stop: int) -> None:
+    """Add the pages ``start`` to ``stop - 1``."""
+    while start < stop:
+        block = start >> BLOCK_SHIFT
+        end = min((block + 1) << BLOCK_SHIFT, pages.size)
+        if pages.blocks[block] == FULL:
+            start = end
+        elif start & (BLOCK - 1) == 0 and end <= stop:
+            fill_block(pages, block)
+            start = end
+        else:
+            pages.blocks[block] = MIXED
+            end = min(end, stop)
+            while start < end:
+                border = min((start | 63) + 1, end)
+                ones = ALL >> np.uint64(64 - (border - start))
+                pages.words[start >> 6] |= ones << np.uint64(start & 63)
+                start = border
+
+
+@jit
+def next_in(pages: Bitmap, start: int) -> int:
+    """Return the first page of the set at or after ``start``, or -1."""
+    block = start >> BLOCK_SHIFT
+    while block < pages.blocks.size:
+        state = pages.blocks[block]
+        if state == FULL and start < pages.size:
+            return start
+        if state == MIXED:
+            index = start >> 6
+            _, stop = words_of(pages, block)
+            mask = ALL << np.uint64(start & 63)
+            while index < stop:
+                word = pages.words[index] & mask
+                if word != 0:
+                    return (index << 6) + lowest_bit(word)
+                mask = ALL
+                index += 1
+        block += 1
+        start = block << BLOCK_SHIFT
+    return -1
+
+
+@jit
+def previous_in(pages: Bitmap, start: int) -> int:
+    """Return the last page of the set at or before ``start``, or -1."""
+    start = min(start, pages.size - 1)
+    block = start >> BLOCK_SHIFT
+    while start >= 0:
+        state = pages.blocks[block]
+        if state == FULL:
+            return start
+        if state == MIXED:
+            index = start >> 6
+            first, _ = words_of(pages, block)
+            mask = ALL >> np.uint64(63 - (start & 63))
+            while index >= first:
+                word = pages.words[index] & mask
+                if word != 0:
+                    return (index << 6) + highest_bit(word)
+                mask = ALL
+                index -= 1
+        start = (block << BLOCK_SHIFT) - 1
+        block -= 1
+    return -1
+
+
+@jit
+def make_dense(pages: Bitmap) -> None:
+    """Make all blocks mixed, for those who know words only."""
+    for block in range(pages.blocks.size):
+        open_block(pages, block)
+
+
+@jit
+def count(pages: Bitmap) -> int:
+    """Return how many pages the set holds."""
+    total = 0
+    for block in range(pages.blocks.size):
+        state = pages.blocks[block]
+        if state == FULL:
+            total += min((block + 1) << BLOCK_SHIFT, pages.size) - (block << BLOCK_SHIFT)
+        elif state == MIXED:
+            first, stop = words_of(pages, block)
+            for index in range(first, stop):
+                total += count_ones(pages.words[index])
+    return total
+
+
+@jit
+def combine(operation: int, a: Bitmap, b: Bitmap, result: Bitmap) -> None:
+    """Set ``result``, an empty set or ``a`` itself, to what ``operation`` makes of two sets."""
+    for block in range(result.blocks.size):
+        left, right = a.blocks[block], b.blocks[block]
+        if operation == UNION:
+            state = FULL if FULL in (left, right) else max(left, right)
+        elif operation == INTERSECTION:
+            state = EMPTY if EMPTY in (left, right) else min(left, right)
+        elif operation == DIFFERENCE:
+            state = EMPTY if left == EMPTY or right == FULL else MIXED
+            state = FULL if left == FULL and right == EMPTY else state
+        else:
+            state = left
+        if state != MIXED:
+            empty_block(result, block)
+            result.blocks[block] = state
+            continue
+        result.blocks[block] = MIXED
+        first, stop = words_of(a, block)
+        some, fill_a, fill_b = _ZERO, _ZERO, _ZERO
+        fill_a = ALL if left == FULL else _ZERO
+        fill_b = ALL if right == FULL else _ZERO
+        for index in range(first, stop):
+            word, other = a.words[index] | fill_a, b.words[index] | fill_b
+            if operation == UNION:
+                word |= other
+            elif operation == INTERSECTION:
+                word &= other
+            elif operation == DIFFERENCE:
+                word &= ~other
+            result.words[index] = word
+            some |= word
+        if stop == a.words.size:
+            result.words[stop - 1] &= _last_word(a)
+            some |= result.words[stop - 1]
+        if some == 0:
+            result.blocks[block] = EMPTY
