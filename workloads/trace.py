@@ -26,7 +26,7 @@ from migsim.units import Fraction, MemoryShare
 
 
 @jit
-def _tabulate(key: np.uint64, count: int, rounds: npt.NDArray[np.int64]) -> int:
+def _tabulate(key: np.uint64, count: int, rounds: npt.NDArray[np.uint64]) -> int:
     """Write down the rounds of a random order of ``count`` things; return their half's bits.
 
     `_shuffle` uses each again and again: an order of n things takes some 8 sqrt(n) hashes.
@@ -37,7 +37,7 @@ def _tabulate(key: np.uint64, count: int, rounds: npt.NDArray[np.int64]) -> int:
     mask = np.uint64((1 << half) - 1)
     for step in range(4):
         for right in range(1 << half):
-            rounds[step, right] = np.int64(random_bits(key, 4 * right + step) & mask)
+            rounds[step, right] = random_bits(key, 4 * right + step) & mask
     return half
 
 
@@ -47,7 +47,7 @@ def _shuffle(
     pending: npt.NDArray[np.int64],
     count: int,
     half: int,
-    rounds: npt.NDArray[np.int64],
+    rounds: npt.NDArray[np.uint64],
 ) -> None:
     """Move the ``places`` listed in ``pending`` to where a random order of ``count`` has them.
 
@@ -55,20 +55,22 @@ def _shuffle(
     Rogaway, CT-RSA 2002): any element of a random permutation without making the permutation. All
     walk in step, since a processor guesses badly when each of them ends.
     """
-    mask = (1 << half) - 1
+    # Unsigned, as then no index is asked whether it counts from the end: twice as fast.
+    shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left_to_walk = pending.size
     while left_to_walk > 0:
         walking, left_to_walk = left_to_walk, 0
         for m in range(walking):
-            i = pending[m]
-            left, right = places[i] >> half, places[i] & mask
+            i = np.uint64(pending[m])
+            left, right = np.uint64(places[i]) >> shift, np.uint64(places[i]) & mask
             left ^= rounds[0, right]
             right ^= rounds[1, left]
             left ^= rounds[2, right]
             right ^= rounds[3, left]
-            places[i] = (left << half) | right
-            pending[left_to_walk] = i
-            left_to_walk += places[i] >= count
+            place = np.int64((left << shift) | right)
+            places[i] = place
+            pending[left_to_walk] = np.int64(i)
+            left_to_walk += place >= count
 
 
 @jit
@@ -82,7 +84,7 @@ def _fill(
     sources: npt.NDArray[np.int64],
     starts: npt.NDArray[np.float64],
     steps: npt.NDArray[np.float64],
-    rounds: npt.NDArray[np.int64],
+    rounds: npt.NDArray[np.uint64],
     found: npt.NDArray[np.int64],
     times: npt.NDArray[np.float64],
 ) -> None:
@@ -116,10 +118,11 @@ def _fill(
             writes += is_write
         half = _tabulate(key, count, rounds)
         _shuffle(found, pending[:writes], count, half, rounds)
+        listed = recorded[sources[k] : sources[k] + count]
         for i in range(begin, end):
             j = first + i
             is_write = np.floor((j + 1) * write_share) > np.floor(j * write_share)
-            what = recorded[sources[k] + found[i]]
+            what = listed[np.uint64(found[i])]
             found[i] = what if is_write else ~what
         begin = end
         k += 1
@@ -152,7 +155,7 @@ class _Replay:
         self._starts = starts[order] - entered + np.where(order < turn, self._duration, 0.0)
         self._steps = (ends - starts)[order] / counts
         half = (int(counts.max(initial=1)) - 1).bit_length() // 2 + 1
-        self._rounds = np.empty((4, 1 << half), np.int64)
+        self._rounds = np.empty((4, 1 << half), np.uint64)
         self.pages = trace.page_count
 
     def look_up(
