@@ -7,7 +7,14 @@ import numpy as np
 from migsim._jit import jit
 from migsim._types import Floats, Integers
 
-__all__ = ["portable_exp", "portable_log", "random_bits", "random_unit", "remainder", "stamp_accesses"]
+__all__ = [
+    "portable_exp",
+    "portable_log",
+    "random_bits",
+    "random_unit",
+    "remainder",
+    "stamp_accesses",
+]
 
 
 @jit
