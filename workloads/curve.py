@@ -56,7 +56,7 @@ def _draw(
         for i in range(some.size):
             k = some[i]
             place = random_unit(seed, counter + 2 * i + 1)
-            slot = borders[k] + np.int64(place * (borders[k + 1] - borders[k]))
+            slot = int(borders[k]) + int(place * (borders[k + 1] - borders[k]))
             some[i] = start + remainder(slot * stride, count, inverse)
 
 

@@ -16,7 +16,7 @@ def _draw(
     inverse = 1.0 / count
     for i in range(out.size):
         j = first + i
-        writes = np.int64(np.floor(j * write_share))
+        writes = int(np.floor(j * write_share))
         is_write = np.floor((j + 1) * write_share) > writes
         number = writes if is_write else j - writes
         out[i] = start + remainder(number + phase, count, inverse)

@@ -70,7 +70,7 @@ def _shuffle(
             place = np.int64((left << shift) | right)
             places[i] = place
             pending[left_to_walk] = np.int64(i)
-            left_to_walk += place >= count
+            left_to_walk += int(place >= count)
 
 
 @jit
@@ -94,14 +94,14 @@ def _fill(
     room for `_tabulate`.
     """
     pending = np.empty(found.size, np.int64)
-    number = np.int64(np.floor(first * write_share))
+    number = int(np.floor(first * write_share))
     cycle = number // bounds[-1]
-    k = np.searchsorted(bounds, number - cycle * bounds[-1], side="right") - 1
+    k = int(np.searchsorted(bounds, number - cycle * bounds[-1], side="right")) - 1
     begin = 0
     while begin < found.size:
-        base = cycle * bounds[-1] + bounds[k]
-        count = bounds[k + 1] - bounds[k]
-        end = min(max(np.int64((base + count) / write_share) - 2 - first, begin), found.size)
+        base = int(cycle * bounds[-1] + bounds[k])
+        count = int(bounds[k + 1] - bounds[k])
+        end = min(max(int((base + count) / write_share) - 2 - first, begin), found.size)
         while end < found.size and np.floor((first + end) * write_share) < base + count:
             end += 1
         key = random_bits(seed, sources[k])
@@ -109,11 +109,11 @@ def _fill(
         writes = 0
         for i in range(begin, end):
             j = first + i
-            number = np.int64(np.floor(j * write_share))
+            number = int(np.floor(j * write_share))
             is_write = np.floor((j + 1) * write_share) > number
             within = number - base
             times[i] = start + (within + 0.5) * step + offset
-            found[i] = within if is_write else np.int64(random_unit(key, j) * count)
+            found[i] = within if is_write else int(random_unit(key, j) * count)
             pending[writes] = i
             writes += is_write
         half = _tabulate(key, count, rounds)

@@ -91,7 +91,7 @@ def _draw(
     for i in range(out.size):
         y = low + random_unit(random_bits(seed, first + i), 0) * (high - low)
         x = _inverse(y, exponent)
-        k = min(max(np.int64(x + 0.5), 1), count)
+        k = min(max(int(x + 0.5), 1), count)
         sure = (k == 1) | ((x - (k - 0.5) - slack * k) * k * k > bend)
         out[i] = start + remainder((k - 1) * stride, count, inverse) if sure else -1
     for i in range(out.size):

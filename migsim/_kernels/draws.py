@@ -72,7 +72,7 @@ def portable_log(x: float) -> float:
     exponent = ((bits >> 52) & 0x7FF) - 1022
     mantissa = np.int64((bits & ~(0x7FF << 52)) | (1022 << 52)).view(np.float64)
     if x == 0.0:
-        mantissa, exponent = 0.0, 0
+        mantissa, exponent = np.float64(0.0), np.int64(0)
     if mantissa < 0.7071067811865476:
         mantissa *= 2.0
         exponent -= 1
@@ -99,7 +99,7 @@ def remainder(number: int, count: int, inverse: float) -> int:
 
     Exact where the quotient is below 2^50: rounding then moves it by one at most.
     """
-    rest = number - np.int64(np.floor(number * inverse)) * count
+    rest = number - int(np.floor(number * inverse)) * count
     rest += count if rest < 0 else 0
     return rest - (count if rest >= count else 0)
 
