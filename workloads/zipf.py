@@ -60,18 +60,18 @@ def _rank(seed: np.uint64, count: int, exponent: float, low: float, high: float)
 
 
 @jit
-def _squeeze(count: int, exponent: float) -> tuple[float, float]:
-    """Return ``bend`` and ``slack``: what lies beyond them needs no test of ``_rank``'s.
+def _is_sure(k: int, x: float, y: float, exponent: float, bend: float) -> bool:
+    """Return whether ``_rank`` is sure to take k, to which x rounds, by a test without powers.
 
-    Of the numbers that round to k, ``_rank`` turns down those within r(k) of k - 1/2, with r(1) = 0
+    Of the numbers that round to k it turns down those within some r(k) of k - 1/2, with r(1) = 0
     and k^2 r(k) falling from k = 2 on, as the series of the integral over [k - 1/2, k + 1/2] shows.
-    So x - (k - 1/2) > ``bend`` / k^2 is sure to pass, but for rounding: ``slack`` * k is a hundred
-    times what x and the integral can be off.
+    So x - (k - 1/2) > ``bend`` / k^2 suffices, but for rounding. That leaves x good to some 1e-15
+    of itself, divided by 1 - ``exponent`` and by x^(1 - ``exponent``); a hundred times that is
+    kept away from.
     """
-    chance = portable_exp(-exponent * portable_log(2.0))
-    bend = 4.0 * ((_integral(2.5, exponent) - _integral(1.5, exponent)) / chance - 1.0)
-    steep = portable_exp(max(0.0, exponent - 1.0) * portable_log(float(count)))
-    return bend, 1e-13 * steep / min(1.0, max(1e-6, abs(1.0 - exponent)))
+    power = min(max(1.0 + (1.0 - exponent) * y, 0.0), 1.0)
+    slack = 1e-13 / min(max(abs(1.0 - exponent), 1e-6), 1.0)
+    return (k == 1) | (((x - (k - 0.5)) * power - slack * k) * k * k > bend * power)
 
 
 @jit
@@ -86,14 +86,15 @@ def _draw(
 ) -> None:
     low = _integral(1.5, exponent) - 1.0
     high = _integral(count + 0.5, exponent)
-    bend, slack = _squeeze(count, exponent)
+    chance = portable_exp(-exponent * portable_log(2.0))
+    bend = 4.0 * ((_integral(2.5, exponent) - _integral(1.5, exponent)) / chance - 1.0)
     inverse = 1.0 / count
     for i in range(out.size):
         y = low + random_unit(random_bits(seed, first + i), 0) * (high - low)
         x = _inverse(y, exponent)
         k = min(max(int(x + 0.5), 1), count)
-        sure = (k == 1) | ((x - (k - 0.5) - slack * k) * k * k > bend)
-        out[i] = start + remainder((k - 1) * stride, count, inverse) if sure else -1
+        page = start + remainder((k - 1) * stride, count, inverse)
+        out[i] = page if _is_sure(k, x, y, exponent, bend) else -1
     for i in range(out.size):
         if out[i] < 0:
             rank = _rank(random_bits(seed, first + i), count, exponent, low, high)
