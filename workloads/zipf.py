@@ -22,6 +22,10 @@ from migsim import (
 from migsim.units import Fraction, MemoryShare, PageRate
 
 
+_AT_ONCE = 512
+"""Accesses that take one step together: short loops are vectors, and this many stay near."""
+
+
 @jit
 def _integral(x: float, exponent: float) -> float:
     """Return the integral of t^-exponent from 1 to x."""
@@ -33,13 +37,12 @@ def _integral(x: float, exponent: float) -> float:
 
 
 @jit
-def _inverse(y: float, exponent: float) -> float:
-    """Return the x whose integral is y."""
+def _inverse_log(y: float, exponent: float) -> float:
+    """Return the logarithm of the x whose integral is y."""
     t = (1.0 - exponent) * y
-    log = y * (1.0 - t / 2.0 * (1.0 - 2.0 * t / 3.0 * (1.0 - 3.0 * t / 4.0)))
     if abs(t) >= 1e-4:
-        log = portable_log(1.0 + t) / (1.0 - exponent)
-    return portable_exp(log)
+        return portable_log(1.0 + t) / (1.0 - exponent)
+    return y * (1.0 - t / 2.0 * (1.0 - 2.0 * t / 3.0 * (1.0 - 3.0 * t / 4.0)))
 
 
 @jit
@@ -51,7 +54,7 @@ def _rank(seed: np.uint64, count: int, exponent: float, low: float, high: float)
     attempt = 0
     while True:
         y = low + random_unit(seed, attempt) * (high - low)
-        x = _inverse(y, exponent)
+        x = portable_exp(_inverse_log(y, exponent))
         k = int(x + 0.5)
         k = 1 if k < 1 else count if k > count else k
         if y >= _integral(k + 0.5, exponent) - portable_exp(-exponent * portable_log(float(k))):
@@ -75,26 +78,41 @@ def _is_sure(k: int, x: float, y: float, exponent: float, bend: float) -> bool:
 
 
 @jit
+def _borders(count: int, exponent: float) -> tuple[float, float, float]:
+    """Return the integrals between which ``_rank`` draws, and the ``bend`` of ``_is_sure``."""
+    low = _integral(1.5, exponent)
+    chance = portable_exp(-exponent * portable_log(2.0))
+    bend = 4.0 * ((_integral(2.5, exponent) - low) / chance - 1.0)
+    return low - 1.0, _integral(count + 0.5, exponent), bend
+
+
+@jit
 def _draw(
     seed: np.uint64,
     first: int,
     start: int,
     count: int,
     exponent: float,
+    low: float,
+    high: float,
+    bend: float,
     stride: int,
     out: npt.NDArray[np.int64],
 ) -> None:
-    low = _integral(1.5, exponent) - 1.0
-    high = _integral(count + 0.5, exponent)
-    chance = portable_exp(-exponent * portable_log(2.0))
-    bend = 4.0 * ((_integral(2.5, exponent) - _integral(1.5, exponent)) / chance - 1.0)
     inverse = 1.0 / count
-    for i in range(out.size):
-        y = low + random_unit(random_bits(seed, first + i), 0) * (high - low)
-        x = _inverse(y, exponent)
-        k = min(max(int(x + 0.5), 1), count)
-        page = start + remainder((k - 1) * stride, count, inverse)
-        out[i] = page if _is_sure(k, x, y, exponent, bend) else -1
+    y, x = np.empty(_AT_ONCE), np.empty(_AT_ONCE)
+    for begin in range(0, out.size, _AT_ONCE):
+        some = out[begin : begin + _AT_ONCE]
+        for i in range(some.size):
+            y[i] = low + random_unit(random_bits(seed, first + begin + i), 0) * (high - low)
+        for i in range(some.size):
+            x[i] = _inverse_log(y[i], exponent)
+        for i in range(some.size):
+            x[i] = portable_exp(x[i])
+        for i in range(some.size):
+            k = min(max(int(x[i] + 0.5), 1), count)
+            page = start + remainder((k - 1) * stride, count, inverse)
+            some[i] = page if _is_sure(k, x[i], y[i], exponent, bend) else -1
     for i in range(out.size):
         if out[i] < 0:
             rank = _rank(random_bits(seed, first + i), count, exponent, low, high)
@@ -131,9 +149,12 @@ def zipf(
     start, count = vm.region(working_set, offset)
     stride = _scattering_stride(count) if scatter else 1
     stream = np.uint64(seed % 2**64)
+    low, high, bend = _borders(count, exponent)
     return Steady(
         pages=start + count,
         rate=rate,
         read_fraction=read_fraction,
-        draw=lambda first, out: _draw(stream, first, start, count, exponent, stride, out),
+        draw=lambda first, out: _draw(
+            stream, first, start, count, exponent, low, high, bend, stride, out
+        ),
     )
