@@ -56,8 +56,9 @@ def _draw(
         for i in range(some.size):
             k = some[i]
             place = random_unit(seed, counter + 2 * i + 1)
-            slot = int(borders[k]) + int(place * (borders[k + 1] - borders[k]))
-            some[i] = start + remainder(slot * stride, count, inverse)
+            some[i] = int(borders[k]) + int(place * (borders[k + 1] - borders[k]))
+        for i in range(some.size):
+            some[i] = start + remainder(some[i] * stride, count, inverse)
 
 
 def curve(
