@@ -21,7 +21,6 @@ from migsim import (
 )
 from migsim.units import Fraction, MemoryShare, PageRate
 
-
 _AT_ONCE = 512
 """Accesses that take one step together: short loops are vectors, and this many stay near."""
 
@@ -69,11 +68,12 @@ def _is_sure(k: int, x: float, y: float, exponent: float, bend: float) -> bool:
     Of the numbers that round to k it turns down those within some r(k) of k - 1/2, with r(1) = 0
     and k^2 r(k) falling from k = 2 on, as the series of the integral over [k - 1/2, k + 1/2] shows.
     So x - (k - 1/2) > ``bend`` / k^2 suffices, but for rounding. That leaves x good to some 1e-15
-    of itself, divided by 1 - ``exponent`` and by x^(1 - ``exponent``); a hundred times that is
-    kept away from.
+    of itself, divided by x^(1 - ``exponent``) and, where `_inverse_log` divides by it, which near
+    1 it never does, by 1 - ``exponent``; a hundred times that is kept away from.
     """
     power = min(max(1.0 + (1.0 - exponent) * y, 0.0), 1.0)
-    slack = 1e-13 / min(max(abs(1.0 - exponent), 1e-6), 1.0)
+    apart = abs(1.0 - exponent)
+    slack = 1e-13 / min(apart, 1.0) if apart > 1e-6 else 1e-13
     return (k == 1) | (((x - (k - 0.5)) * power - slack * k) * k * k > bend * power)
 
 
