@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ _HEAD = f"{'own':>7} {'own ms':>10} {'whole ms':>10} {'calls':>9}  function"
 def _name(file: str, line: int, function: str) -> str:
     """Return where a function is, without what differs between machines."""
     if file in {"~", ""}:
-        return function
+        return re.sub(r" at 0x[0-9a-f]+", "", function)
     parts = Path(file).parts
     for top in ("migsim", "algorithms", "workloads", "site-packages"):
         if top in parts:

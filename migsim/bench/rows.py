@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from migsim.units import format_seconds, format_size
+from migsim.units import format_seconds
 
 __all__ = ["Row", "Section", "Target", "Unit", "formatted", "write_csv"]
 
@@ -116,22 +116,19 @@ def formatted(value: float | None, unit: Unit) -> str:
 
     >>> formatted(0.0123, "s"), formatted(2.5e8, "1/s"), formatted(0.0, "x"), formatted(None, "s")
     ('12.3 ms', '250 M/s', '0 x', '')
-    >>> formatted(3 * 2**20, "bytes"), formatted(0.4512, "share"), formatted(7.0, "")
-    ('3 MiB', '45.1 %', '7')
+    >>> formatted(300e6, "bytes"), formatted(0.4512, "share"), formatted(7.0, "")
+    ('300 MB', '45.1 %', '7')
     """
     if value is None:
         return ""
     match unit:
         case "s":
             return format_seconds(value)
-        case "bytes":
-            return format_size(value)
         case "share":
             return f"{100 * value:.3g} %"
-        case "1/s" | "bytes/s":
+        case "1/s" | "bytes/s" | "bytes":
             factor, prefix = next((p for p in _PREFIXES if abs(value) >= p[0]), (1.0, " "))
-            per = "B/s" if unit == "bytes/s" else "/s"
-            return f"{value / factor:.3g}{prefix}{per}".replace(" /s", "/s")
+            return f"{value / factor:.3g}{prefix}{unit.replace('bytes', 'B').removeprefix('1')}"
         case "bytes/page":
             return f"{value:.3g} B/page"
         case _:

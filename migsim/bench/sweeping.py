@@ -26,6 +26,7 @@ ALGORITHMS = ("stop_and_copy", "precopy", "delta", "vmotion", "hybrid", "postcop
               "clairvoyant")  # fmt: skip
 _NO_LOSS = Target(least=0.95)  # what is less than that is more than noise
 _PARTS = 5
+_WARM = 10 * len(ALGORITHMS)
 
 
 def sweep(quick: bool) -> Iterator[Row]:
@@ -40,10 +41,11 @@ def migrations(count: int, first: int = 0) -> list[Task]:
     return grid.tasks(workload="hotcold", memory="64MiB")[:count]
 
 
-def rows(count: int, *, workers: int | None = None, dask: bool) -> Iterator[Row]:
+def rows(count: int, *, workers: int | None = None, dask: bool, warm: int = _WARM) -> Iterator[Row]:
     """Measure a sweep of so many tasks, in `_PARTS` parts that all executors run in turn.
 
-    Workers are started, and have kernels and plug-ins, before the clock starts.
+    Workers are started, and have kernels and plug-ins by ``warm`` tasks for each, before the clock
+    starts.
     """
     workers = default_workers() if workers is None else workers
     tasks = migrations(count)
@@ -65,7 +67,7 @@ def rows(count: int, *, workers: int | None = None, dask: bool) -> Iterator[Row]
             for kind in kinds:
                 seconds, peak_bytes = _timed(
                     tasks[part::_PARTS], keys[part::_PARTS], kind, workers,
-                    Path(folder) / f"{kind} {part}",
+                    Path(folder) / f"{kind} {part}", warm,
                 )  # fmt: skip
                 took[kind].append(seconds)
                 peak = max(peak, peak_bytes)
@@ -95,12 +97,12 @@ def _told(took: dict[str, list[float]], count: int, workers: int, note: str) -> 
 
 
 def _timed(
-    tasks: Sequence[Task], keys: Sequence[str], kind: str, workers: int, folder: Path
+    tasks: Sequence[Task], keys: Sequence[str], kind: str, workers: int, folder: Path, warm: int
 ) -> tuple[float, float]:
     """Return the seconds that the tasks take, and the bytes that the largest worker had."""
     with _executor(kind, workers) as executor:
-        with Store(folder / "warm") as warm:
-            collect(migrations(10 * len(ALGORITHMS) * workers, -1000), warm, executor=executor)
+        with Store(folder / "before") as store:
+            collect(migrations(warm * workers, -1000), store, executor=executor)
         with Store(folder / "rows") as store:
             started = time.perf_counter()
             collect(tasks, store, keys=keys, executor=executor)
