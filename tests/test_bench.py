@@ -93,7 +93,7 @@ def test_ratio_and_words() -> None:
     }  # fmt: skip
     assert row(reference=0.0).ratio is None
     assert formatted(1.5e9, "bytes/s") == "1.5 GB/s"
-    assert formatted(0.5, "1/s") == "0.5 /s"
+    assert formatted(0.5, "1/s") == "0.5/s"
 
 
 def test_rows_as_csv(tmp_path: Path) -> None:
@@ -184,6 +184,12 @@ def test_replay() -> None:
     assert alone.met is not None
 
 
+def test_replay_is_of_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "set_bits", lambda pages, words: None)
+    with pytest.raises(AssertionError, match="have set"):
+        list(replay.rows([MIB], 100, runs=1))
+
+
 def test_scale(in_this_process: list[dict[str, Any]]) -> None:
     guest = scale.Guest(name="tiny", memory=MIB, rate=1e4, working_set=MIB // 2, link="10g",
                         seconds=1e-9, peak_bytes=1e12)  # fmt: skip
@@ -239,7 +245,7 @@ def test_sweep() -> None:
     assert (alone.case, alone.quantity) == ("one process", "tasks a second")
     assert {task.algorithm for task in sweeping.migrations(16)} == set(sweeping.ALGORITHMS)
     took = {"one process": [2.0] * 5, "2 processes": [1.0] * 5}
-    *_, last = sweeping._told(took, 16, 2, "")
+    *_, last = sweeping.told(took, 16, 2, Target(least=1.0))
     assert (last.value, last.met) == (1.0, True)
 
 

@@ -128,7 +128,8 @@ def formatted(value: float | None, unit: Unit) -> str:
             return f"{100 * value:.3g} %"
         case "1/s" | "bytes/s" | "bytes":
             factor, prefix = next((p for p in _PREFIXES if abs(value) >= p[0]), (1.0, " "))
-            return f"{value / factor:.3g}{prefix}{unit.replace('bytes', 'B').removeprefix('1')}"
+            name = unit.replace("bytes", "B").removeprefix("1")
+            return f"{value / factor:.3g}{prefix}{name}".replace(" /", "/")
         case "bytes/page":
             return f"{value:.3g} B/page"
         case _:

@@ -7,11 +7,11 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
-from migsim.bench.rows import Row, Target
+from migsim.bench.rows import Row, Target, Unit
 from migsim.cluster import connected
 from migsim.collect import check, collect
 from migsim.jobs import Executor
@@ -24,6 +24,7 @@ __all__ = ["ALGORITHMS", "migrations", "rows", "sweep"]
 
 ALGORITHMS = ("stop_and_copy", "precopy", "delta", "vmotion", "hybrid", "postcopy", "qemu",
               "clairvoyant")  # fmt: skip
+_ALONE = "one process"
 _NO_LOSS = Target(least=0.95)  # what is less than that is more than noise
 _PARTS = 5
 _WARM = 10 * len(ALGORITHMS)
@@ -31,7 +32,7 @@ _WARM = 10 * len(ALGORITHMS)
 
 def sweep(quick: bool) -> Iterator[Row]:
     """Measure a sweep of small migrations under many algorithms."""
-    yield from rows(640 if quick else 4000, dask=not quick)
+    yield from rows(400 if quick else 2000, dask=not quick)
 
 
 def migrations(count: int, first: int = 0) -> list[Task]:
@@ -42,7 +43,7 @@ def migrations(count: int, first: int = 0) -> list[Task]:
 
 
 def rows(count: int, *, workers: int | None = None, dask: bool, warm: int = _WARM) -> Iterator[Row]:
-    """Measure a sweep of so many tasks, in `_PARTS` parts that all executors run in turn.
+    """Measure a sweep of so many tasks by several executors.
 
     Workers are started, and have kernels and plug-ins by ``warm`` tasks for each, before the clock
     starts.
@@ -52,72 +53,62 @@ def rows(count: int, *, workers: int | None = None, dask: bool, warm: int = _WAR
     check(tasks[: len(ALGORITHMS)])
     started = time.perf_counter()
     keys = check(tasks)
-    yield Row(section="sweep", case=f"{count} tasks", quantity="checked",
-              value=count / (time.perf_counter() - started), unit="1/s")  # fmt: skip
-    kinds = ["one process", *([_processes(workers)] if workers > 1 else [])]
-    note = ""
-    if dask and importlib.util.find_spec("distributed") is None:
-        note = "distributed is not installed, so nothing is said of Dask"
-    elif dask:
-        kinds.append(f"Dask, {workers} workers")
-    took: dict[str, list[float]] = {kind: [] for kind in kinds}
-    peak = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        for part in range(_PARTS):
-            for kind in kinds:
-                seconds, peak_bytes = _timed(
-                    tasks[part::_PARTS], keys[part::_PARTS], kind, workers,
-                    Path(folder) / f"{kind} {part}", warm,
-                )  # fmt: skip
-                took[kind].append(seconds)
-                peak = max(peak, peak_bytes)
-    yield from _told(took, count, workers, note)
+    yield _row(f"{count} tasks", "checked", count / (time.perf_counter() - started), "1/s")
+    executors: dict[str, AbstractContextManager[Executor]] = {_ALONE: Crew(1)}
+    if workers > 1:
+        executors[f"{workers} processes"] = Crew(workers)
+    took, peak = _in_turns(tasks, keys, executors, warm * workers)
+    yield _row(_ALONE, "tasks a second", count / sum(took[_ALONE]), "1/s")
+    yield from told(took, count, workers, _NO_LOSS)
     if peak:
-        yield Row(section="sweep", case=f"{count} tasks", quantity="peak memory of a worker",
-                  value=peak, unit="bytes")  # fmt: skip
+        yield _row(f"{workers} processes", "peak memory of a worker", peak, "bytes")
+    if dask and importlib.util.find_spec("distributed") is None:
+        yield _row("Dask", "not measured", None, "1/s", note="distributed is not installed")
+    elif dask:
+        executors = {_ALONE: Crew(1), f"Dask, {workers} workers": connected(f"local:{workers}")}
+        took, _ = _in_turns(tasks, keys, executors, warm * workers)
+        yield from told(took, count, workers, None)
 
 
-def _processes(workers: int) -> str:
-    return f"{workers} processes"
-
-
-def _told(took: dict[str, list[float]], count: int, workers: int, note: str) -> Iterator[Row]:
-    alone, *others = took
-    one = count / sum(took[alone])
-    yield Row(section="sweep", case=alone, quantity="tasks a second", value=one, unit="1/s",
-              note=note)  # fmt: skip
-    for kind in others:
-        ratios = [a / b for a, b in zip(took[alone], took[kind], strict=True)]
-        yield Row(section="sweep", case=kind, quantity="tasks a second",
-                  value=count / sum(took[kind]), unit="1/s", beside=alone,
-                  reference=one)  # fmt: skip
-        yield Row(section="sweep", case=kind, quantity=f"efficiency, median of {_PARTS}",
+def told(
+    took: Mapping[str, Sequence[float]], count: int, workers: int, target: Target | None
+) -> Iterator[Row]:
+    """Say how fast executors were beside one process, from the seconds of each part."""
+    for kind, parts in took.items():
+        if kind == _ALONE:
+            continue
+        yield Row(section="sweep", case=kind, quantity="tasks a second", value=count / sum(parts),
+                  unit="1/s", beside=_ALONE, reference=count / sum(took[_ALONE]))  # fmt: skip
+        ratios = [one / other for one, other in zip(took[_ALONE], parts, strict=True)]
+        yield Row(section="sweep", case=kind, quantity=f"efficiency, median of {len(parts)}",
                   value=statistics.median(ratios) / workers, unit="share",
-                  target=_NO_LOSS if kind == _processes(workers) else None)  # fmt: skip
+                  target=target)  # fmt: skip
 
 
-def _timed(
-    tasks: Sequence[Task], keys: Sequence[str], kind: str, workers: int, folder: Path, warm: int
-) -> tuple[float, float]:
-    """Return the seconds that the tasks take, and the bytes that the largest worker had."""
-    with _executor(kind, workers) as executor:
-        with Store(folder / "before") as store:
-            collect(migrations(warm * workers, -1000), store, executor=executor)
-        with Store(folder / "rows") as store:
-            started = time.perf_counter()
-            collect(tasks, store, keys=keys, executor=executor)
-            return time.perf_counter() - started, _peak_of_children()
+def _in_turns(
+    tasks: Sequence[Task],
+    keys: Sequence[str],
+    executors: Mapping[str, AbstractContextManager[Executor]],
+    warm: int,
+) -> tuple[dict[str, list[float]], float]:
+    """Return the seconds of each part of the tasks, and the bytes that the largest worker had.
 
-
-@contextmanager
-def _executor(kind: str, workers: int) -> Iterator[Executor]:
-    place: AbstractContextManager[Executor]
-    if kind.startswith("Dask"):
-        place = connected(f"local:{workers}")
-    else:
-        place = Crew(workers if kind == _processes(workers) else 1)
-    with place as executor:
-        yield executor
+    Each part is run by all executors in turn, since a machine's speed drifts.
+    """
+    took: dict[str, list[float]] = {kind: [] for kind in executors}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        entered = {kind: stack.enter_context(executors[kind]) for kind in executors}
+        for kind, executor in entered.items():
+            with Store(Path(folder) / f"before {kind}") as store:
+                collect(migrations(warm, -1000), store, executor=executor)
+        for part in range(_PARTS):
+            for kind, executor in entered.items():
+                with Store(Path(folder) / f"{kind} {part}") as store:
+                    started = time.perf_counter()
+                    collect(tasks[part::_PARTS], store, keys=keys[part::_PARTS],
+                            executor=executor)  # fmt: skip
+                    took[kind].append(time.perf_counter() - started)
+        return took, _peak_of_children()
 
 
 def _peak_of_children() -> float:
@@ -128,3 +119,9 @@ def _peak_of_children() -> float:
             line = next(line for line in file if line.startswith("VmHWM:"))
             peak = max(peak, 1024.0 * int(line.split()[1]))
     return peak
+
+
+def _row(case: str, quantity: str, value: float | None, unit: Unit, note: str = "") -> Row:
+    return Row(
+        section="sweep", case=case, quantity=quantity, value=value, unit=unit, note=note
+    )  # fmt: skip

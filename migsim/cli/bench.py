@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,11 @@ def command(
         click.echo(", ".join(f"{name} {value}" for name, value in about.items()))
     found: list[Row] = []
     for name in sections:
+        started = time.perf_counter()
         with working(f"measures {name}"):
             rows = list(section(name)(quick))
         if not as_json:
-            _print(name, rows)
+            _print(name, rows, time.perf_counter() - started)
         found += rows
     if output is not None:
         from migsim.bench.rows import write_csv
@@ -77,7 +79,7 @@ def _write_profiles(folder: Path) -> None:
         write_profiles(folder, tell=lambda path: click.echo(str(path)))
 
 
-def _print(name: str, rows: Sequence[Row]) -> None:
+def _print(name: str, rows: Sequence[Row], took: float) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -88,7 +90,7 @@ def _print(name: str, rows: Sequence[Row]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print()
-    console.print(f"[bold]{name}[/]: {SECTIONS[name]}")
+    console.print(f"[bold]{name}[/]: {SECTIONS[name]} [dim](measured for {took:.1f} s)[/]")
     table = Table(box=None, pad_edge=False, header_style="dim")
     headings = ("what", "", ">migsim", "beside", ">it", ">ratio", "target", "met", "")
     for heading in headings:
