@@ -272,7 +272,7 @@ def test_simgrid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     point, *summary = simgrid.rows([16 * MIB], [25e6], runs=2)
     assert point.case == "16 MiB, 25 MB/s dirtied"
     assert (point.reference, point.details["simgrid_run_seconds"]) == (0.5, 0.25)
-    assert point.note == "total time differs by 2.00%"
+    assert point.note == "total time differs by 2.000%"
     found = {one.quantity: one for one in summary}
     assert found["median of ratios to its engine"].value == point.ratio
     assert found["median of ratios to its engine"].target == Target(most=3.0)
@@ -320,7 +320,7 @@ def test_profiles(tmp_path: Path) -> None:
     task = Task(algorithm="precopy", workload="uniform", memory="1MiB")
     told: list[Path] = []
     cases = {"one": ("one", task, 1), "some": ("some", task, 2)}
-    profiles.write_profiles(tmp_path / "new", cases, told.append)
+    profiles.write_profiles(tmp_path, cases, told.append)
     assert [path.name for path in told] == ["one.txt", "some.txt"]
     text = told[0].read_text()
     assert text.startswith("one\ncompleted in ")
@@ -392,6 +392,7 @@ def test_the_help_names_all_sections(shell: Shell) -> None:
         (["--only", "replays"], "there is no section 'replays', did you mean 'replay'?"),
         (["--output", "no/rows.csv"], "--output no/rows.csv: there is no such directory"),
         (["--profiles", "file"], "--profiles file: is a file, expected a folder"),
+        (["--profiles", "/proc/none"], "--profiles /proc/none: cannot be written"),
         (["--profiles", "p", "--quick"], "bench: --profiles goes with no other option"),
     ],
 )

@@ -50,8 +50,7 @@ def write_profiles(
     cases: Mapping[str, tuple[str, Task, int]] | None = None,
     tell: Callable[[Path], object] = lambda path: None,
 ) -> None:
-    """Write ``NAME.txt`` for each case, and ``tell`` of each."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``NAME.txt`` into an existing folder for each case, and ``tell`` of each."""
     for name, (words, task, times) in (CASES if cases is None else cases).items():
         path = folder / f"{name}.txt"
         path.write_text(profile(words, task, times))

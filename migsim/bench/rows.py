@@ -114,8 +114,8 @@ Section = Callable[[bool], Iterator[Row]]
 def formatted(value: float | None, unit: Unit) -> str:
     """Return a value with its unit, short enough for a table.
 
-    >>> formatted(0.0123, "s"), formatted(2.5e8, "1/s"), formatted(0.0, "x"), formatted(None, "s")
-    ('12.3 ms', '250 M/s', '0 x', '')
+    >>> formatted(0.0123, "s"), formatted(2.5e8, "1/s"), formatted(2031.4, "x"), formatted(None, "s")
+    ('12.3 ms', '250 M/s', '2,031 x', '')
     >>> formatted(300e6, "bytes"), formatted(0.4512, "share"), formatted(7.0, "")
     ('300 MB', '45.1 %', '7')
     """
@@ -133,7 +133,8 @@ def formatted(value: float | None, unit: Unit) -> str:
         case "bytes/page":
             return f"{value:.3g} B/page"
         case _:
-            return f"{value:.3g} {unit}".strip()
+            digits = ",.0f" if abs(value) >= 1000 else ".3g"
+            return f"{value:{digits}} {unit}".strip()
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:

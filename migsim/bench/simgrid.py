@@ -153,7 +153,7 @@ def _row(point: Point) -> Row:
         unit="s",
         beside="SimGrid's engine",
         reference=point.engine,
-        note=f"total time differs by {point.error:.2%}",
+        note=f"total time differs by {point.error:.3%}",
         details={
             "simgrid_run_seconds": point.run,
             "simgrid_process_seconds": point.process,

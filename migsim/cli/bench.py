@@ -75,6 +75,10 @@ def _write_profiles(folder: Path) -> None:
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--profiles {folder}: is a file, expected a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--profiles {folder}: cannot be written: {error.strerror}") from None
     with working("profiles"):
         write_profiles(folder, tell=lambda path: click.echo(str(path)))
 
