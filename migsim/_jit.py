@@ -65,7 +65,7 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     # Helpers take many arrays, and passing those costs more than the helpers do: inlining them
     # makes the post-copy kernel three times as fast.
     compiled: Any = numba.njit(
-        function, nogil=True, fastmath=False, error_model="numpy", forceinline=True
+        function, nogil=True, fastmath=False, error_model="numpy", forceinline=True, _nrt=False
     )
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(kernel_cache_directory())

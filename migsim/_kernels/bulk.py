@@ -57,17 +57,18 @@ _NONE = np.uint64(0)
 class Accesses(NamedTuple):
     """Accesses of the guest from number ``first`` on.
 
-    ``pages`` and ``times`` (both (n,)) as for `run_source`. A workload that sweeps over ``count``
-    pages from ``start`` on needs neither: its access j is a write of page
-    ``start + (phase + j) % count`` at ``(j + 0.5) * interval``. Of others ``count`` is 0.
+    ``pages`` and ``times`` (both (n,)) as for `run_source`. A workload that does nothing but
+    sweep over pages needs neither: its access j is a write of page
+    ``sweep_start + (sweep_phase + j) % sweep_pages`` at ``(j + 0.5) * interval``. Of others
+    ``sweep_pages`` is 0.
     """
 
     pages: Integers
     times: Floats
     first: int
-    start: int
-    count: int
-    phase: int
+    sweep_start: int
+    sweep_pages: int
+    sweep_phase: int
     interval: float
 
 
@@ -104,7 +105,7 @@ class OpenBlock(NamedTuple):
 @jit
 def _time(s: Record, accesses: Accesses, index: int) -> float:
     """Return when an access happens, in virtual time."""
-    if accesses.count > 0:
+    if accesses.sweep_pages > 0:
         when = (accesses.first + index + 0.5) * accesses.interval
     else:
         when = accesses.times[index]
@@ -397,7 +398,7 @@ def _run_guest(
     block = o.state[0].block
     recent = sets.recent
     index = s.access
-    if accesses.count == 0:
+    if accesses.sweep_pages == 0:
         pages = accesses.pages
         for k in range(index, stop):
             page = pages[k]
@@ -411,9 +412,9 @@ def _run_guest(
         low = block << BLOCK_SHIFT  # below 0 where no block is open
         high = low + BLOCK
         while index < stop:
-            place = (accesses.phase + accesses.first + index) % accesses.count
-            run = min(stop - index, accesses.count - place)
-            page = accesses.start + place
+            place = (accesses.sweep_phase + accesses.first + index) % accesses.sweep_pages
+            run = min(stop - index, accesses.sweep_pages - place)
+            page = accesses.sweep_start + place
             end = page + run
             inner, outer = min(max(page, low), end), max(min(end, high), page)
             add_range(recent, page, inner)
@@ -431,7 +432,7 @@ def _spoils_zeros(
 ) -> bool:
     """Return whether the guest writes to zero pages of the open block that have not left."""
     b = o.state[0]
-    if accesses.count > 0:
+    if accesses.sweep_pages > 0:
         return stop > index  # to be looked at one by one
     for k in range(index, stop):
         page = accesses.pages[k]
@@ -461,7 +462,7 @@ def run_bulk(
     to the next access, ``state.access``, for this to go on; then ``o`` may hold an open block.
     """
     s, b = state[0], o.state[0]
-    n = _UNLIMITED if accesses.count > 0 else accesses.pages.size
+    n = _UNLIMITED if accesses.sweep_pages > 0 else accesses.pages.size
     turn = s.turn if s.buffered else s.ready
     page = -1
     status = GO_ON_SINGLY
@@ -493,7 +494,7 @@ def run_bulk(
         segment = segment_of(s.stream + size, s.segment, curve)
         rest = b.pages - b.done
         known = np.inf
-        if s.running and accesses.count == 0:
+        if s.running and accesses.sweep_pages == 0:
             known = _time(s, accesses, n - 1)
         count = _room(s, turn, size, rest, segment, known, curve)
         stop = s.access
@@ -503,8 +504,7 @@ def run_bulk(
         if count < min(rest, _LEAST):
             unhindered = _room(s, turn, size, rest, segment, np.inf, curve)
             if unhindered >= min(rest, _LEAST) and s.access > n >> 1:
-                status = MORE_ACCESSES
-                return status  # the block stays open
+                return MORE_ACCESSES  # and the block stays open
             break
         if b.zeros and _spoils_zeros(accesses, s.access, stop, o):
             break

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.encoding import Memory, change_bytes, note_change
+from migsim._kernels.encoding import Memory, change_bytes, copy_page, note_change
 from migsim._kernels.push import FAULTED, link_takes, next_background, transmit
 from migsim._kernels.sets import Bitmap, add, has, remove
 from migsim._kernels.source import DONE, FIRST, NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
@@ -163,7 +163,7 @@ def _land_page(
     """Let a page arrive at the destination and wake whoever waits for it."""
     remove(missing, page)
     if memory.truth.shape[0] > 0:
-        memory.there[page] = memory.here[page]
+        copy_page(memory, page)
     if s.blocked == 0:
         return
     for k in range(vcpus.size):

@@ -43,6 +43,7 @@ __all__ = [
     "Memory",
     "cache_page",
     "change_bytes",
+    "copy_page",
     "encoded_size",
     "find_cached",
     "flushed_size",
@@ -151,6 +152,14 @@ class Coder(NamedTuple):
     groups: Words
     image: Ints32
     held: Words
+
+
+@jit
+def copy_page(memory: Memory, page: int) -> None:
+    """Let the destination have the bytes of a page that the source has."""
+    here, there = memory.here[page], memory.there[page]
+    for i in range(here.size):
+        there[i] = here[i]
 
 
 @jit

@@ -20,6 +20,7 @@ from migsim._kernels.encoding import (
     Memory,
     cache_page,
     change_bytes,
+    copy_page,
     encoded_size,
     find_cached,
     note_change,
@@ -280,7 +281,7 @@ def run_source(
             seconds = s.page_seconds
         s.encoded = NOT_ENCODED
         if has_bytes and (zero or not asks):
-            memory.there[page] = memory.here[page]
+            copy_page(memory, page)
         if has_content:
             memory.written[page] = 0
             memory.runs[page] = 0
