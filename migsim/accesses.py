@@ -9,7 +9,7 @@ from migsim._kernels.checks import first_bad_access
 from migsim._types import Floats, Integers
 from migsim.content import Content
 from migsim.errors import InputError
-from migsim.workload import Workload
+from migsim.workload import Sweep, Workload
 
 __all__ = ["AccessWindow"]
 
@@ -35,7 +35,7 @@ class AccessWindow:
         self.times: Floats = np.empty(0, np.float64)
         self.changes: Integers = np.empty(0, np.int64)
         self._content: Content | None = None
-        self._sweep = getattr(workload, "sweep", None)
+        self._sweep: Sweep | None = getattr(workload, "sweep", None)
 
     @property
     def sweeps(self) -> bool:
@@ -45,8 +45,7 @@ class AccessWindow:
     @property
     def accesses(self) -> Accesses:
         """The accesses from ``first`` on, as kernels take them."""
-        start, count, phase, interval = self._sweep or (0, 0, 0, 0.0)
-        return Accesses(self.pages, self.times, self.first, start, count, phase, interval)
+        return Accesses(self.pages, self.times, self.first, *(self._sweep or Sweep(0, 0, 0, 0.0)))
 
     def track(self, content: Content) -> None:
         """Tell from now on what the writes change."""

@@ -22,6 +22,7 @@ from migsim._kernels.sets import (
     has,
     make_dense,
     next_in,
+    open_block,
 )
 from migsim._types import Integers, Words
 
@@ -50,7 +51,7 @@ class Pages:
     @classmethod
     def none(cls, size: int) -> Pages:
         """Return the empty set."""
-        result = cls(np.zeros(-(-size // _WORD), np.uint64), size)
+        result = cls(np.empty(-(-size // _WORD), np.uint64), size)
         result.bits.blocks.fill(EMPTY)
         return result
 
@@ -74,8 +75,9 @@ class Pages:
             raise ValueError(f"pages {chosen.min()} to {chosen.max()} of {size}")
         result = cls.none(size)
         bits = np.uint64(1) << (chosen % _WORD).astype(np.uint64)
+        for block in np.unique(chosen // BLOCK).tolist():
+            open_block(result.bits, block)
         np.bitwise_or.at(result.bits.words, chosen // _WORD, bits)
-        result.bits.blocks[chosen // BLOCK] = MIXED
         return result
 
     @property

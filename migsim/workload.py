@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from migsim._kernels.draws import stamp_accesses
 from migsim._types import Floats, Integers
 from migsim.errors import InputError
 
-__all__ = ["Draw", "Steady", "Workload"]
+__all__ = ["Draw", "Steady", "Sweep", "Workload"]
 
 
 @runtime_checkable
@@ -49,12 +49,39 @@ Draw = Callable[[int, Integers], None]
 """Fills an array with the pages of the accesses ``first``, ``first + 1``, ..."""
 
 
-class Steady:
-    """Accesses at a constant rate, evenly spaced in guest time, their pages drawn by one rule."""
+class Sweep(NamedTuple):
+    """Writes of ``pages`` pages in order, round and round, at equal distances in time.
 
-    def __init__(self, *, pages: int, rate: float, read_fraction: float, draw: Draw) -> None:
+    Access j is a write of page ``start + (phase + j) % pages`` at ``(j + 0.5) * interval`` guest
+    seconds.
+    """
+
+    start: int
+    pages: int
+    phase: int
+    interval: float
+
+
+class Steady:
+    """Accesses at a constant rate, evenly spaced in guest time, their pages drawn by one rule.
+
+    Attributes:
+        sweep: what the accesses are in closed form, where they are a sweep; else None. What a
+            workload offers as ``sweep`` must be what its ``accesses`` are.
+    """
+
+    def __init__(
+        self,
+        *,
+        pages: int,
+        rate: float,
+        read_fraction: float,
+        draw: Draw,
+        sweep_from: tuple[int, int, int] | None = None,
+    ) -> None:
         """Make ``rate`` page writes per second, and reads that are ``read_fraction`` of all.
 
+        ``sweep_from`` are start, pages and phase of a `Sweep`, if ``draw`` makes one of the writes.
         Raises `InputError` for a ``read_fraction`` of 1, which no write rate can give, and for
         rates that no machine has.
         """
@@ -72,6 +99,11 @@ class Steady:
         self._draw = draw
         self._write_share = 1.0 - read_fraction
         self._interval = self._write_share / rate if rate > 0 else math.inf
+        self.sweep: Sweep | None = None
+        if math.isinf(self._interval):  # an access that never comes
+            self.sweep = Sweep(0, 1, 0, math.inf)
+        elif sweep_from is not None and not read_fraction:
+            self.sweep = Sweep(*sweep_from, self._interval)
 
     def index(self, guest_time: float) -> int:
         """Return how many accesses happen before ``guest_time``."""

@@ -46,5 +46,6 @@ def sequential(
         pages=first_page + count,
         rate=rate,
         read_fraction=read_fraction,
+        sweep_from=(first_page, count, phase),
         draw=lambda first, out: _draw(first, first_page, count, 1.0 - read_fraction, phase, out),
     )

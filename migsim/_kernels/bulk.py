@@ -24,12 +24,10 @@ from migsim._kernels.sets import (
     BLOCK_SHIFT,
     EMPTY,
     FULL,
-    MIXED,
     Bitmap,
     add,
     add_range,
-    empty_block,
-    fill_block,
+    masks_of,
     next_in,
     open_block,
     words_of,
@@ -187,17 +185,19 @@ def _open(s: Record, sets: GuestSets, todo: Bitmap, page: int, o: OpenBlock) -> 
     if whole:
         b.pages = stop - page
         return
-    fill = ALL if todo.blocks[block] == FULL else _NONE
-    nonzeros = ALL if everywhere else _NONE
+    keep, fill = masks_of(todo, block)
+    keep_nonzero, fill_nonzero = masks_of(nonzero, block)
+    keep_recent, fill_recent = masks_of(recent, block)
     o.chosen[:] = _NONE
     b.pages = 0
     for index in range(page >> 6, (stop + 63) >> 6):
-        word = todo.words[index] | fill
+        word = (todo.words[index] & keep) | fill
         if index == page >> 6:
             word &= ALL << np.uint64(page & 63)
         if index == stop >> 6:
             word &= ~(ALL << np.uint64(stop & 63))
-        others = nonzero.words[index] | recent.words[index] | nonzeros
+        others = (nonzero.words[index] & keep_nonzero) | fill_nonzero
+        others |= (recent.words[index] & keep_recent) | fill_recent
         others = word & (others if zeros else ~others)
         if others != 0:  # here pages of the other kind begin
             word &= bit_of(lowest_bit(others)) - np.uint64(1)
@@ -257,15 +257,15 @@ def _move_chosen(o: OpenBlock, pages: Bitmap, other: Bitmap) -> None:
     if pages.blocks[b.block] == FULL:
         return
     if b.whole and other.blocks[b.block] == FULL:
-        fill_block(pages, b.block)
+        pages.blocks[b.block] = FULL
         return
     first, stop = words_of(pages, b.block)
-    fill = ALL if other.blocks[b.block] == FULL else _NONE
+    keep, fill = masks_of(other, b.block)
     for index in range(first, stop):
         chosen = ALL if b.whole else o.chosen[index - first]
-        moved = (other.words[index] | fill) & chosen
+        moved = ((other.words[index] & keep) | fill) & chosen
         if moved != 0:
-            pages.blocks[b.block] = MIXED
+            open_block(pages, b.block)
             pages.words[index] |= moved
 
 
@@ -274,7 +274,7 @@ def _remove_chosen(o: OpenBlock, pages: Bitmap) -> None:
     """Take the chosen pages out of a set."""
     b = o.state[0]
     if b.whole:
-        empty_block(pages, b.block)
+        pages.blocks[b.block] = EMPTY
     if pages.blocks[b.block] == EMPTY:
         return
     open_block(pages, b.block)
@@ -299,9 +299,9 @@ def _add_chosen(o: OpenBlock, pages: Bitmap) -> int:
         if pages.blocks[b.block] != EMPTY:
             for index in range(first, stop):
                 known += count_ones(pages.words[index])
-        fill_block(pages, b.block)
+        pages.blocks[b.block] = FULL
         return b.pages - known
-    pages.blocks[b.block] = MIXED
+    open_block(pages, b.block)
     fresh = 0
     for index in range(first, stop):
         chosen = o.chosen[index - first]
@@ -340,7 +340,7 @@ def _close(
         if b.written:
             first, stop = words_of(recent, b.block)
             if recent.blocks[b.block] != FULL:
-                recent.blocks[b.block] = MIXED
+                open_block(recent, b.block)
                 for index in range(first, stop):
                     recent.words[index] |= o.after[index - first]
             o.after[:] = _NONE

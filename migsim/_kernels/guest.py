@@ -15,9 +15,8 @@ from migsim._kernels.sets import (
     FULL,
     Bitmap,
     add,
-    empty_block,
-    fill_block,
     has,
+    masks_of,
     open_block,
     remove,
     words_of,
@@ -65,11 +64,12 @@ def leave(sets: GuestSets, page: int) -> None:
 
 @jit
 def _unite_block(pages: Bitmap, other: Bitmap, block: int) -> None:
+    """Add the pages of a block of ``other``, which is not empty."""
     if other.blocks[block] == FULL:
-        fill_block(pages, block)
+        pages.blocks[block] = FULL
     if pages.blocks[block] == FULL:
         return
-    pages.blocks[block] = other.blocks[block] | pages.blocks[block]
+    open_block(pages, block)
     first, stop = words_of(pages, block)
     for index in range(first, stop):
         pages.words[index] |= other.words[index]
@@ -82,7 +82,7 @@ def fold_block(sets: GuestSets, block: int) -> None:
         _unite_block(sets.log, sets.recent, block)
         _unite_block(sets.stale, sets.recent, block)
         _unite_block(sets.nonzero, sets.recent, block)
-        empty_block(sets.recent, block)
+        sets.recent.blocks[block] = EMPTY
 
 
 @jit
@@ -104,12 +104,12 @@ def clear_chunk(sets: GuestSets, start: int, stop: int) -> None:
         fold_block(sets, block)
         whole = start & (BLOCK - 1) == 0 and end == border
         if whole and taken.blocks[block] == FULL:
-            empty_block(log, block)
+            log.blocks[block] = EMPTY
         elif log.blocks[block] != EMPTY and taken.blocks[block] != EMPTY:
-            fill = ALL if taken.blocks[block] == FULL else np.uint64(0)
+            keep, fill = masks_of(taken, block)
             open_block(log, block)
             for index in range(start >> 6, (end + 63) >> 6):
-                cleared = taken.words[index] | fill
+                cleared = (taken.words[index] & keep) | fill
                 if index == start >> 6:
                     cleared &= ALL << np.uint64(start & 63)
                 if index == end >> 6:

@@ -1,8 +1,8 @@
 """Sets of pages as kernels see them: bitmaps in blocks, of which whole ones cost nothing.
 
-A block is empty, full, or mixed; only a mixed block has bits in its words. The words of a block
-fill one page of the machine's own memory, and are not touched before the block is mixed: so a guest
-of terabytes, of which most does nothing, takes next to no memory and no time.
+A block is empty, full, or mixed; only a mixed block has words. Those fill one page of the machine's
+own memory, which is not touched before the block is mixed: so a guest of terabytes, of which most
+does nothing, takes next to no memory and no time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ __all__ = [
     "add_range",
     "combine",
     "count",
-    "empty_block",
-    "fill_block",
     "has",
     "make_dense",
+    "masks_of",
     "next_in",
     "open_block",
     "previous_in",
@@ -55,14 +54,15 @@ INTERSECTION = 1
 DIFFERENCE = 2
 COPY = 3
 
-_ZERO = np.uint64(0)
+_NONE = np.uint64(0)
 
 
 class Bitmap(NamedTuple):
     """A set of the pages 0 to ``size - 1``.
 
-    ``words``: uint64 (ceil(size / 64),), page p is bit p % 64 of word p // 64; all 0 in blocks that
-    are not mixed. ``blocks``: uint8 (ceil(size / BLOCK),), `EMPTY`, `MIXED` or `FULL`.
+    ``words``: uint64 (ceil(size / 64),), page p is bit p % 64 of word p // 64; anything may stand
+    in blocks that are not mixed. ``blocks``: uint8 (ceil(size / BLOCK),), `EMPTY`, `MIXED` or
+    `FULL`.
     """
 
     words: Words
@@ -73,8 +73,10 @@ class Bitmap(NamedTuple):
 @jit
 def has(pages: Bitmap, page: int) -> bool:
     """Return whether ``page`` is in the set."""
-    inside = pages.words[page >> 6] & bit_of(page) != 0
-    return inside or pages.blocks[page >> BLOCK_SHIFT] == FULL
+    state = pages.blocks[page >> BLOCK_SHIFT]
+    if state == MIXED:
+        return pages.words[page >> 6] & bit_of(page) != 0
+    return state == FULL
 
 
 @jit
@@ -82,6 +84,16 @@ def words_of(pages: Bitmap, block: int) -> tuple[int, int]:
     """Return the first word of a block, and the one behind its last."""
     first = block * _BLOCK_WORDS
     return first, min(first + _BLOCK_WORDS, pages.words.size)
+
+
+@jit
+def masks_of(pages: Bitmap, block: int) -> tuple[np.uint64, np.uint64]:
+    """Return ``keep`` and ``fill``: words of a block, whatever its state, are w & keep | fill.
+
+    Of a full block that ends the set, the last word then has bits beyond ``size``.
+    """
+    state = pages.blocks[block]
+    return (ALL if state == MIXED else _NONE), (ALL if state == FULL else _NONE)
 
 
 @jit
@@ -93,36 +105,25 @@ def _last_word(pages: Bitmap) -> np.uint64:
 @jit
 def open_block(pages: Bitmap, block: int) -> None:
     """Make a block mixed, so that its words hold its bits."""
-    if pages.blocks[block] == FULL:
+    state = pages.blocks[block]
+    if state != MIXED:
+        fill = ALL if state == FULL else _NONE
         first, stop = words_of(pages, block)
-        pages.words[first:stop] = ALL
+        for index in range(first, stop):
+            pages.words[index] = fill
         if stop == pages.words.size:
-            pages.words[stop - 1] = _last_word(pages)
-    pages.blocks[block] = MIXED
-
-
-@jit
-def empty_block(pages: Bitmap, block: int) -> None:
-    """Take all pages of a block out of the set."""
-    if pages.blocks[block] == MIXED:
-        first, stop = words_of(pages, block)
-        pages.words[first:stop] = _ZERO
-    pages.blocks[block] = EMPTY
-
-
-@jit
-def fill_block(pages: Bitmap, block: int) -> None:
-    """Add all pages of a block to the set."""
-    empty_block(pages, block)
-    pages.blocks[block] = FULL
+            pages.words[stop - 1] &= _last_word(pages)
+        pages.blocks[block] = MIXED
 
 
 @jit
 def add(pages: Bitmap, page: int) -> None:
     """Add a page."""
     block = page >> BLOCK_SHIFT
-    if pages.blocks[block] != FULL:
-        pages.blocks[block] = MIXED
+    state = pages.blocks[block]
+    if state == EMPTY:
+        open_block(pages, block)
+    if state != FULL:
         pages.words[page >> 6] |= bit_of(page)
 
 
@@ -130,9 +131,11 @@ def add(pages: Bitmap, page: int) -> None:
 def remove(pages: Bitmap, page: int) -> None:
     """Take out a page."""
     block = page >> BLOCK_SHIFT
-    if pages.blocks[block] == FULL:
+    state = pages.blocks[block]
+    if state == FULL:
         open_block(pages, block)
-    pages.words[page >> 6] &= ~bit_of(page)
+    if state != EMPTY:
+        pages.words[page >> 6] &= ~bit_of(page)
 
 
 @jit
@@ -144,10 +147,10 @@ def add_range(pages: Bitmap, start: int, stop: int) -> None:
         if pages.blocks[block] == FULL:
             start = end
         elif start & (BLOCK - 1) == 0 and end <= stop:
-            fill_block(pages, block)
+            pages.blocks[block] = FULL
             start = end
         else:
-            pages.blocks[block] = MIXED
+            open_block(pages, block)
             end = min(end, stop)
             while start < end:
                 border = min((start | 63) + 1, end)
@@ -227,7 +230,7 @@ def count(pages: Bitmap) -> int:
 
 @jit
 def combine(operation: int, a: Bitmap, b: Bitmap, result: Bitmap) -> None:
-    """Set ``result``, an empty set or ``a`` itself, to what ``operation`` makes of two sets."""
+    """Set ``result`` to what ``operation`` makes of two sets."""
     for block in range(result.blocks.size):
         left, right = a.blocks[block], b.blocks[block]
         if operation == UNION:
@@ -239,17 +242,16 @@ def combine(operation: int, a: Bitmap, b: Bitmap, result: Bitmap) -> None:
             state = FULL if left == FULL and right == EMPTY else state
         else:
             state = left
+        result.blocks[block] = state
         if state != MIXED:
-            empty_block(result, block)
-            result.blocks[block] = state
             continue
-        result.blocks[block] = MIXED
         first, stop = words_of(a, block)
-        some, fill_a, fill_b = _ZERO, _ZERO, _ZERO
-        fill_a = ALL if left == FULL else _ZERO
-        fill_b = ALL if right == FULL else _ZERO
+        keep, fill = masks_of(a, block)
+        keep_other, fill_other = masks_of(b, block)
+        some = _NONE
         for index in range(first, stop):
-            word, other = a.words[index] | fill_a, b.words[index] | fill_b
+            word = (a.words[index] & keep) | fill
+            other = (b.words[index] & keep_other) | fill_other
             if operation == UNION:
                 word |= other
             elif operation == INTERSECTION:
@@ -260,6 +262,5 @@ def combine(operation: int, a: Bitmap, b: Bitmap, result: Bitmap) -> None:
             some |= word
         if stop == a.words.size:
             result.words[stop - 1] &= _last_word(a)
-            some |= result.words[stop - 1]
         if some == 0:
             result.blocks[block] = EMPTY
