@@ -64,9 +64,13 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
         return _interpreted(function)
     # Helpers take many arrays, and passing those costs more than the helpers do: inlining them
     # makes the post-copy kernel three times as fast.
+    # Our own kernels make no arrays, so references need not be counted: where sets of pages are
+    # named tuples of arrays, that takes more time than all the rest.
+    makes_arrays = not function.__module__.startswith("migsim._kernels.")
     compiled: Any = numba.njit(
-        function, nogil=True, fastmath=False, error_model="numpy", forceinline=True, _nrt=False
-    )
+        function, nogil=True, fastmath=False, error_model="numpy", forceinline=True,
+        _nrt=makes_arrays,
+    )  # fmt: skip
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(kernel_cache_directory())
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from migsim._kernels.bulk import MORE_ACCESSES, OPEN_BLOCK, OpenBlock, run_bulk
+from migsim._kernels.bulk import GO_ON_SINGLY, OPEN_BLOCK, OpenBlock, run_bulk
 from migsim._kernels.source import (
     FIRST,
     GO_ON_IN_BULK,
@@ -36,6 +36,9 @@ _NO_LIMIT = 1 << 62
 
 _SINGLY = 64
 """Pages that are sent one by one where they cannot leave in bulk, before that is tried again."""
+
+_SWEEP_BLOCK = 1 << 10
+"""Accesses of a sweep made at a time, for those pages."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,10 @@ class Source:
         self.sent_by_kind = sent_by_kind
         self.zero_pages = 0
         self.next_page = 0
-        self._states: Record = np.recarray(1, dtype=SOURCE_STATE)
-        self._states.view(np.uint8)[:] = 0
-        block: Record = np.recarray(1, dtype=OPEN_BLOCK)
-        block.view(np.uint8)[:] = 0
-        block.block = -1
+        # Plain records: an attribute of a recarray takes a microsecond, an item a tenth of that.
+        self._states: Record = np.zeros(1, SOURCE_STATE)
+        block: Record = np.zeros(1, OPEN_BLOCK)
+        block["block"] = -1
         self._block = OpenBlock(
             block, np.zeros(512, np.uint64), np.zeros(512, np.int64), np.zeros(512, np.uint64)
         )
@@ -140,8 +142,10 @@ class Source:
             if self.watch is not None or self.storage is not None:
                 instant = mirror_at if self.watch is None else min(self.watch.next, mirror_at)
                 self._halt_at(instant, until, stop_at, idle=not transfer.pages)
+            status = GO_ON_SINGLY
             if in_bulk:
-                more = run_bulk(
+                state["singly"] = _SINGLY
+                status = run_bulk(
                     self._states,
                     window.accesses,
                     sets,
@@ -151,62 +155,60 @@ class Source:
                     flow.curve.segments,
                     self.sent_by_kind,
                 )
-                if more == MORE_ACCESSES:
-                    self._move_window()
-                    continue
-                if window.sweeps:
-                    self._move_window()
-                state.singly = _SINGLY
-            status = run_source(
-                self._states,
-                window.pages,
-                window.times,
-                window.changes,
-                guest.memory.arrays,
-                coding.coder,
-                sets,
-                guest.uncleared,
-                todo.bits,
-                skipped.bits,
-                transfer.order,
-                flow.curve.segments,
-                self.sent_by_kind,
-            )
+            if status == GO_ON_SINGLY:
+                if not 0 <= state["access"] <= window.pages.size:  # sweeps go on without it
+                    self._move_window(_SWEEP_BLOCK)
+                status = run_source(
+                    self._states,
+                    window.pages,
+                    window.times,
+                    window.changes,
+                    guest.memory.arrays,
+                    coding.coder,
+                    sets,
+                    guest.uncleared,
+                    todo.bits,
+                    skipped.bits,
+                    transfer.order,
+                    flow.curve.segments,
+                    self.sent_by_kind,
+                )
             if status == GO_ON_IN_BULK:
                 continue
             if status == NEED_BUSY_PERIOD:
                 self._store(flow)
-                state.stop_bytes -= flow.stream
+                state["stop_bytes"] -= flow.stream
                 flow.begin(math.nextafter(flow.ready, math.inf))
                 self._load(flow)
-                state.ready = flow.ready
+                state["ready"] = flow.ready
                 continue
             if status == NEED_CURVE:
                 self._store(flow)
                 todo.touched()
                 flow.plans = self._plans(flow, transfer, todo)
                 try:
-                    flow.extend(flow.stream + int(state.largest))
+                    flow.extend(flow.stream + int(state["largest"]))
                 except ConnectionLost as error:
                     lost = error
                     stop_at, until = -math.inf, max(hold, error.at)
-                    state.stop_at, state.hold = stop_at, until
+                    state["stop_at"], state["hold"] = stop_at, until
                 self._load(flow)
-                coding.state.threads = coding.codec.threads * flow.cpu
+                if flow.share is not None:
+                    coding.state.threads = coding.codec.threads * flow.cpu
                 continue
             if status == NEED_ENCODER:
                 assert isinstance(coding, ByteCoding)
-                state.encoded = coding.encode(int(state.page))
+                state["encoded"] = coding.encode(int(state["page"]))
                 continue
             if status == NEED_ACCESSES:
                 self._move_window()
                 continue
-            reached = max(float(state.turn), float(state.hold))
+            reached = max(float(state["turn"]), float(state["hold"]))
             if reached >= mirror_at:
                 todo.touched()
                 due, mirror_at = mirror_at, math.inf
-                if todo and float(state.turn) < stop_at:  # otherwise they belong to the next act
-                    before = float(state.ready)
+                if todo and float(state["turn"]) < stop_at:  # otherwise they belong to the next act
+                    before = float(state["ready"])
                     try:
                         self._mirror(flow, reached, due)
                     except ConnectionLost as error:
@@ -214,18 +216,18 @@ class Source:
                         stop_at, until = -math.inf, max(hold, error.at)
                         continue
                     # Pages have waited meanwhile; now they get as much time, one at least.
-                    turn = math.nextafter(state.turn, math.inf)
+                    turn = math.nextafter(state["turn"], math.inf)
                     mirror_at = self._mirror_at(todo, max(turn, turn + flow.ready - before))
                 continue
             if self.watch is None or reached < self.watch.next:
                 break
             self._look(self.watch, reached, flow)
-        guest.accesses = window.first + int(state.access)
-        guest.clock.lag = float(state.lag)
+        guest.accesses = window.first + int(state["access"])
+        guest.clock.lag = float(state["lag"])
         if transfer.pages:
             self._store(flow)
             flow.plans = Plans()
-        self.zero_pages = int(state.zero_pages)
+        self.zero_pages = int(state["zero_pages"])
         guest.touched()
         todo.touched()
         if lost is not None:
@@ -233,8 +235,8 @@ class Source:
         left = todo | skipped if transfer.skip_redirtied else todo
         if transfer.pages:
             guest.owed -= transfer.pages - left
-        next_page = int(state.cursor)
-        end = max(float(state.turn), hold) if transfer.pages else hold
+        next_page = int(state["cursor"])
+        end = max(float(state["turn"]), hold) if transfer.pages else hold
         waiting = coding.flush()
         if waiting:  # the last pages, whose packet was not filled
             self.sent_by_kind[kind, 1] += waiting
@@ -256,11 +258,11 @@ class Source:
             and not guest.memory.tracked
         )
 
-    def _move_window(self) -> None:
+    def _move_window(self, count: int | None = None) -> None:
         """Let the buffer of accesses begin with the next one."""
         window, state = self._guest.window, self._states[0]
-        window.move(window.first + int(state.access))
-        state.first_access, state.access = window.first, 0
+        window.move(window.first + int(state["access"]), count)
+        state["first_access"], state["access"] = window.first, 0
 
     def _plans(self, flow: Flow, transfer: Transfer, todo: Pages) -> Plans:
         """Return what will surely leave without a rest, for whoever divides the path."""
@@ -271,13 +273,13 @@ class Source:
             return Plans(threads=0 if codec.method == "raw" else codec.threads)
         nonzero = len(todo & self._guest.nonzero)
         size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
-        return Plans(min(size, int(self._states[0].stop_bytes) - flow.stream), transfer.stop_at)
+        return Plans(min(size, int(self._states[0]["stop_bytes"]) - flow.stream), transfer.stop_at)
 
     def _mirror_at(self, todo: Pages, earliest: float) -> float:
         """Return when to look for mirrored writes next; infinity where no page has to wait."""
         if self.storage is None or not todo:
             return math.inf
-        self._guest.clock.lag = float(self._states[0].lag)
+        self._guest.clock.lag = float(self._states[0]["lag"])
         return max(earliest, self.storage.next_mirrored(self._guest.clock))
 
     def _mirror(self, flow: Flow, reached: float, due: float) -> None:
@@ -288,9 +290,9 @@ class Source:
         before = flow.finished
         self.storage.run(flow, clock, None, max(reached, math.nextafter(due, math.inf)))
         self._load(flow)
-        state.stop_bytes -= flow.finished - before
-        state.lag, state.ready = clock.lag, flow.ready
-        state.turn = state.turn if state.buffered else flow.ready
+        state["stop_bytes"] -= flow.finished - before
+        state["lag"], state["ready"] = clock.lag, flow.ready
+        state["turn"] = state["turn"] if state["buffered"] else flow.ready
 
     def look(self, now: float, flow: Flow) -> None:
         """Let the watch see how things stand at ``now``, between two acts."""
@@ -300,7 +302,7 @@ class Source:
 
     def _look(self, watch: Watch, now: float, flow: Flow) -> None:
         guest, state = self._guest, self._states[0]
-        guest.clock.lag = float(state.lag)
+        guest.clock.lag = float(state["lag"])
         guest.touched()
         watch.look(
             now,
@@ -308,8 +310,8 @@ class Source:
             guest.log,
             guest.stale,
             self.sent_by_kind,
-            int(state.zero_pages),
-            flow.finished + int(state.stream),
+            int(state["zero_pages"]),
+            flow.finished + int(state["stream"]),
             guest.clock.guest_time(now),
         )
 
@@ -319,53 +321,54 @@ class Source:
         No page starts then or later, and the guest runs no further than that page leaves.
         """
         state = self._states[0]
-        state.stop_at, state.hold = min(stop_at, instant), min(until, instant)
+        state["stop_at"], state["hold"] = min(stop_at, instant), min(until, instant)
         if idle:
-            state.ready = state.turn = state.hold
+            state["ready"] = state["turn"] = state["hold"]
 
     def _load(self, flow: Flow) -> None:
         state = self._states[0]
-        state.stream, state.segment, state.shift = flow.stream, flow.segment, flow.shift
-        state.curve_end = flow.curve.end
-        state.behind = 0
+        state["stream"], state["segment"], state["shift"] = flow.stream, flow.segment, flow.shift
+        state["curve_end"] = flow.curve.end
+        state["behind"] = 0
 
     def _store(self, flow: Flow) -> None:
         state = self._states[0]
-        flow.ready, flow.shift = float(state.ready), float(state.shift)
-        flow.stream, flow.segment = int(state.stream), int(state.segment)
+        flow.ready, flow.shift = float(state["ready"]), float(state["shift"])
+        flow.stream, flow.segment = int(state["stream"]), int(state["segment"])
 
     def _prepare(self, flow: Flow, transfer: Transfer, hold: float) -> Record:
         guest, vm, state = self._guest, self._guest.vm, self._states[0]
         clock = guest.clock
-        state.running = clock.running
-        state.anchor_real, state.anchor_guest = clock.anchor_real, clock.anchor_guest
-        state.stretch, state.lag = clock.stretch, clock.lag
-        state.first_write_lag = vm.first_write_seconds / vm.vcpus
-        state.first_access = guest.window.first
-        state.access = guest.accesses - guest.window.first
+        state["running"] = clock.running
+        state["anchor_real"], state["anchor_guest"] = clock.anchor_real, clock.anchor_guest
+        state["stretch"], state["lag"] = clock.stretch, clock.lag
+        state["first_write_lag"] = vm.first_write_seconds / vm.vcpus
+        state["first_access"] = guest.window.first
+        state["access"] = guest.accesses - guest.window.first
         self._load(flow)
-        transfer.coding.state.threads = transfer.coding.codec.threads * flow.cpu
-        state.ready = flow.ready if transfer.pages else hold
-        state.turn = state.ready if not transfer.pages or not transfer.buffered else hold
-        state.buffered = state.begins = transfer.buffered
-        state.round_trip = flow.link.rtt
-        state.page_seconds, state.zero_page_seconds = vm.page_seconds, vm.zero_page_seconds
-        state.most_shift = flow.most_shift
-        state.hold = hold
-        state.stop_at = transfer.stop_at
+        if flow.share is not None:
+            transfer.coding.state.threads = transfer.coding.codec.threads * flow.cpu
+        state["ready"] = flow.ready if transfer.pages else hold
+        state["turn"] = state["ready"] if not transfer.pages or not transfer.buffered else hold
+        state["buffered"] = state["begins"] = transfer.buffered
+        state["round_trip"] = flow.link.rtt
+        state["page_seconds"], state["zero_page_seconds"] = vm.page_seconds, vm.zero_page_seconds
+        state["most_shift"] = flow.most_shift
+        state["hold"] = hold
+        state["stop_at"] = transfer.stop_at
         budget = transfer.max_bytes
-        state.stop_bytes = _NO_LIMIT if budget is None else min(_NO_LIMIT, flow.stream + budget)
-        state.cursor = transfer.start
-        state.order_next, state.byte_seconds = 0, 1.0 / transfer.rate
-        state.singly = _NO_LIMIT
-        state.skip_redirtied = transfer.skip_redirtied
-        state.peek_pages, state.peeked = transfer.peek_pages, 0
-        state.chunk_shift = guest.chunk_shift
-        state.page_bytes = vm.page_size
-        state.header_bytes = flow.link.message_header
-        state.largest = max(vm.page_size, transfer.coding.largest) + int(state.header_bytes)
-        state.encoded = NOT_ENCODED
+        state["stop_bytes"] = _NO_LIMIT if budget is None else min(_NO_LIMIT, flow.stream + budget)
+        state["cursor"] = transfer.start
+        state["order_next"], state["byte_seconds"] = 0, 1.0 / transfer.rate
+        state["singly"] = _NO_LIMIT
+        state["skip_redirtied"] = transfer.skip_redirtied
+        state["peek_pages"], state["peeked"] = transfer.peek_pages, 0
+        state["chunk_shift"] = guest.chunk_shift
+        state["page_bytes"] = vm.page_size
+        state["header_bytes"] = flow.link.message_header
+        state["largest"] = max(vm.page_size, transfer.coding.largest) + int(state["header_bytes"])
+        state["encoded"] = NOT_ENCODED
         if flow.stream == 0:  # nothing was encoded before there was something to send
-            state.encoder_free = max(float(state.encoder_free), flow.ready)
-        state.encoder_lead = flow.link.socket * flow.link.streams / flow.link.rate
+            state["encoder_free"] = max(float(state["encoder_free"]), flow.ready)
+        state["encoder_lead"] = flow.link.socket * flow.link.streams / flow.link.rate
         return state

@@ -32,19 +32,19 @@ from migsim._kernels.sets import (
     open_block,
     words_of,
 )
+from migsim._kernels.source import DONE, NEED_ACCESSES
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = [
     "GO_ON_SINGLY",
-    "MORE_ACCESSES",
     "OPEN_BLOCK",
     "Accesses",
     "OpenBlock",
     "run_bulk",
 ]
 
-GO_ON_SINGLY = 0
-MORE_ACCESSES = 1
+GO_ON_SINGLY = 8
+"""A further status than those of `run_source`."""
 
 _LEAST = 8
 """Pages for which going on in bulk is worth it."""
@@ -458,16 +458,15 @@ def run_bulk(
     """Run guest and link as far as blocks of pages leave, in ascending order, as they are.
 
     Arguments as for `run_source`, with content that is not kept track of, and no CPU time of pages
-    or of first writes. Returns `GO_ON_SINGLY`, or `MORE_ACCESSES` where the buffer has to be moved
-    to the next access, ``state.access``, for this to go on; then ``o`` may hold an open block.
+    or of first writes. Returns `DONE`, `GO_ON_SINGLY`, or `NEED_ACCESSES` where the buffer has to
+    be moved to the next access, ``state.access``, to go on; then ``o`` may hold an open block.
     """
     s, b = state[0], o.state[0]
     n = _UNLIMITED if accesses.sweep_pages > 0 else accesses.pages.size
     turn = s.turn if s.buffered else s.ready
     page = -1
-    status = GO_ON_SINGLY
     if s.begins or s.shift > s.most_shift or (s.encoder_free > turn and not s.buffered):
-        return status
+        return GO_ON_SINGLY
     while True:
         if b.block < 0:
             page = next_in(todo, s.cursor)
@@ -481,10 +480,9 @@ def run_bulk(
                 stop = _first_at(s, accesses, n, turn if sends else max(turn, s.hold))
                 _run_guest(s, sets, accesses, o, stop, turn, 1, 0, 0, curve)
                 if stop == n:
-                    status = MORE_ACCESSES
-                    break
+                    return NEED_ACCESSES
             if not sends:
-                break
+                return DONE
             chunk = page >> s.chunk_shift
             if uncleared[chunk] != 0:
                 uncleared[chunk] = 0
@@ -504,7 +502,7 @@ def run_bulk(
         if count < min(rest, _LEAST):
             unhindered = _room(s, turn, size, rest, segment, np.inf, curve)
             if unhindered >= min(rest, _LEAST) and s.access > n >> 1:
-                return MORE_ACCESSES  # and the block stays open
+                return NEED_ACCESSES  # and the block stays open
             break
         if b.zeros and _spoils_zeros(accesses, s.access, stop, o):
             break
@@ -523,4 +521,4 @@ def run_bulk(
         if b.done == b.pages:
             _close(s, sets, todo, o, sent_by_kind)
     _close(s, sets, todo, o, sent_by_kind)
-    return status
+    return GO_ON_SINGLY
