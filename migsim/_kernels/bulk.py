@@ -311,9 +311,7 @@ def _add_chosen(o: OpenBlock, pages: Bitmap) -> int:
 
 
 @jit
-def _close(
-    s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind: Integers
-) -> None:
+def _close(s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind: Integers) -> None:
     """Book the pages that have left, and what was written to them before and after."""
     b = o.state[0]
     if b.block < 0:
@@ -427,9 +425,7 @@ def _run_guest(
 
 
 @jit
-def _spoils_zeros(
-    accesses: Accesses, index: int, stop: int, o: OpenBlock
-) -> bool:
+def _spoils_zeros(accesses: Accesses, index: int, stop: int, o: OpenBlock) -> bool:
     """Return whether the guest writes to zero pages of the open block that have not left."""
     b = o.state[0]
     if accesses.sweep_pages > 0:
