@@ -6,6 +6,7 @@ refused, because a reader cannot tell 4 GB from 4 GiB. 1 Mbit/s is 10^6 bit/s.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from fractions import Fraction as Exact
@@ -130,6 +131,7 @@ _ACCEPTS: dict[Dimension, tuple[str, ...]] = {
 }
 
 
+@functools.lru_cache(maxsize=4096)  # a sweep gives the same few texts to every task
 def parse(
     text: str, dimension: Dimension, *, page_size: int | None = None, memory: int | None = None
 ) -> float:
