@@ -60,6 +60,16 @@ class State:
         """Return a state of its own that stands where this one does."""
         return State(self.at, self.up, self.impaired, self.runs_at, self.under_way, self.astray)
 
+    def settled(self) -> State:
+        """Return the state once all that is under way has arrived, as far as its hosts are up."""
+        after = self.copy()
+        for name, (_, destination) in self.under_way.items():
+            after.end(name)
+            if destination in after.up:
+                after.put(name, (destination,))
+                after.astray.pop(name, None)
+        return after
+
     def running(self, host: str) -> tuple[str, ...]:
         """Return the machines that run on a host, in the order in which they were placed."""
         return self._in_order(self._running.get(host, set()))
