@@ -131,7 +131,6 @@ _ACCEPTS: dict[Dimension, tuple[str, ...]] = {
 }
 
 
-@functools.lru_cache(maxsize=4096)  # a sweep gives the same few texts to every task
 def parse(
     text: str, dimension: Dimension, *, page_size: int | None = None, memory: int | None = None
 ) -> float:
@@ -146,6 +145,11 @@ def parse(
     >>> parse("50MB/s", "page rate", page_size=4096)
     12207.03125
     """
+    return _parsed(text, dimension, page_size, memory)
+
+
+@functools.lru_cache(maxsize=4096)  # a sweep gives the same few texts to every task
+def _parsed(text: str, dimension: Dimension, page_size: int | None, memory: int | None) -> float:
     wanted = EXPECTED[dimension]
     match = _NUMBER.fullmatch(text)
     if text.strip().lower() in {"inf", "unlimited", "infinity"}:
