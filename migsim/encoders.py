@@ -94,10 +94,11 @@ class _Adaptive:
 
     def __init__(self) -> None:
         self._choices: list[_Compressor] = [_Lz4(), _Zlib(1)]
+        self._recent = np.zeros(16, np.uint32)
 
     def compress(self, data: bytes) -> bytes:
         words = np.frombuffer(data, np.uint32)
-        share = similar_words(words) / words.size
+        share = similar_words(words, self._recent) / words.size
         if share < self._STRONG_FROM:
             return b"\xff" + data
         choice = 0 if share >= self._FAST_FROM else 1

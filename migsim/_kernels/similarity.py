@@ -11,12 +11,13 @@ __all__ = ["similar_words"]
 
 
 @jit
-def similar_words(words: Words32) -> int:
+def similar_words(words: Words32, recent: Words32) -> int:
     """Count the 32-bit words that are zero, or whose upper 22 bits agree with a recent word.
 
-    Recent is the last word with the same hash, one of sixteen (Wilson et al., USENIX 1999).
+    Recent is the last word with the same hash, one of sixteen (Wilson et al., USENIX 1999); they
+    are kept in ``recent`` (16,).
     """
-    recent = np.zeros(16, np.uint32)
+    recent[:] = np.uint32(0)
     count = 0
     for word in words:
         upper = word >> np.uint32(10)
