@@ -1,8 +1,9 @@
 """The only import of numba: one typed decorator, with all compiler options in one place.
 
-A compiled kernel is cached on disk. Numba marks a cache entry by the kernel's own file, so after
-an edit to a helper in *another* file a caller would silently return what the old helper returned.
-Therefore the cache folder is named by a digest of all kernel sources: any edit starts a new one.
+A kernel that Python calls is compiled together with the helpers that it calls, and kept on disk
+under a digest of all their code (`migsim._kernel_digest`), of the types that it was compiled for,
+of the processor and of the versions of the compiler. So no edit anywhere can leave stale code in
+use, and whatever is found under a name is what compiling it again would give.
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import llvmlite
 import numba
 import numpy as np
+from numba.core import caching, serialize
+from numba.core.compiler import CompileResult
+
+from migsim._kernel_digest import UnknownIngredient, kernel_digest
+from migsim._kernel_files import KernelFiles
 
 __all__ = ["jit", "kernel_cache_directory"]
 
@@ -25,21 +33,123 @@ _config: Any = numba.config
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+"""What users can set in numba's environment that changes the code it makes."""
 
-@functools.cache
+# No fast-math and no threads: the same task must give the same bits on any machine, and
+# parallelism is over tasks. Helpers take many arrays, and passing those costs more than the helpers
+# do: inlining them makes the post-copy kernel three times as fast.
+_OPTIONS = {
+    "nogil": True,
+    "fastmath": False,
+    "error_model": "numpy",
+    "forceinline": True,
+    "no_cfunc_wrapper": True,
+}
+
+
 def kernel_cache_directory() -> Path:
-    """Return the folder that holds compiled kernels of exactly these sources and versions.
+    """Return the folder that holds compiled kernels.
 
     ``NUMBA_CACHE_DIR`` moves it; it changes where compiled code lies, never a result.
     """
     base = os.environ.get("NUMBA_CACHE_DIR")
     if base is None:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    digest = hashlib.sha256(f"{sys.version_info} {numba.__version__} {np.__version__}".encode())
-    for source in [Path(__file__), *sorted((Path(__file__).parent / "_kernels").glob("*.py"))]:
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
-    return Path(base) / f"migsim-kernels-{digest.hexdigest()[:16]}"
+    return Path(base) / "migsim-kernels"
+
+
+@functools.cache
+def _compiler() -> str:
+    """Return all that compiled code depends on beside the kernel and the processor."""
+    versions = sys.version_info, numba.__version__, llvmlite.__version__, np.__version__
+    settings = [(name, str(getattr(_config, name, None))) for name in _SETTINGS]
+    return repr((versions, settings, sorted(_OPTIONS.items())))
+
+
+def _described(kind: Any) -> object:
+    """Return a type of numba as text; raise `UnknownIngredient` for that of a function.
+
+    A named tuple counts with the names of its fields: kernels look them up by these.
+    """
+    if isinstance(kind, numba.types.Callable):
+        raise UnknownIngredient(f"{kind} is a function")
+    parts = [_described(part) for part in kind] if isinstance(kind, numba.types.BaseTuple) else ()
+    return str(kind), getattr(kind, "fields", ()), parts
+
+
+class _Kept(caching._Cache):  # type: ignore[misc]
+    """Numba's side of the disk cache, for one kernel."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def _name(self, signature: Any, codegen: Any) -> str | None:
+        """Return the file of a kernel compiled for a signature; None if it may not be kept."""
+        try:
+            made_of = [kernel_digest(self._function), _compiler(), codegen.magic_tuple()]
+            made_of += [_described(kind) for kind in signature]
+        except UnknownIngredient:
+            return None
+        return f"{self._function.__name__}-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """Return the code that was kept for a signature, or None."""
+        context.refresh()
+        name = self._name(signature, context.codegen())
+        data = None if name is None else KernelFiles(kernel_cache_directory()).load(name)
+        return None if data is None else CompileResult._rebuild(context, *pickle.loads(data))
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep the code for a signature, unless it holds addresses of this process."""
+        name = self._name(signature, result.codegen)
+        if name is not None and not result.library.has_dynamic_globals and not result.lifted:
+            KernelFiles(kernel_cache_directory()).save(name, serialize.dumps(result._reduce()))
+
+    cache_path = property(lambda self: str(kernel_cache_directory()))
+
+    def flush(self) -> None:
+        """Keep what is there: it is named by what it was made of."""
+
+    enable = disable = flush
+
+
+class _Kernel:
+    """A function that is compiled twice at most: for Python, and as a part of other kernels.
+
+    What only other kernels call needs no way in from Python and no file of its own: leaving those
+    out saves a third of the time of a first run.
+
+    Attributes:
+        py_func: the function itself.
+    """
+
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """What Python calls; kept on disk."""
+        dispatcher: Any = numba.njit(self.py_func, **_OPTIONS)
+        dispatcher._cache = _Kept(self.py_func)
+        return dispatcher
+
+    @functools.cached_property
+    def part(self) -> Any:
+        """What other kernels call."""
+        return numba.njit(self.py_func, no_cpython_wrapper=True, **_OPTIONS)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba takes this for where another kernel names it."""
+        return self.part._numba_type_
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compiled(*args)
+
+    def __reduce__(self) -> str:
+        return str(self.py_func.__qualname__)
 
 
 def _interpreted(function: Callable[P, R]) -> Callable[P, R]:
@@ -56,24 +166,10 @@ def _interpreted(function: Callable[P, R]) -> Callable[P, R]:
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` compiled on its first call for the types it is called with.
 
-    No fast-math and no threads: the same task must give the same bits on any machine, and
-    parallelism is over tasks. With ``NUMBA_DISABLE_JIT=1`` the function stays interpreted, which
-    is the readable twin that the tests compare with.
+    With ``NUMBA_DISABLE_JIT=1`` the function stays interpreted, which is the readable twin that
+    the tests compare with.
     """
     if _config.DISABLE_JIT:
         return _interpreted(function)
-    # Helpers take many arrays, and passing those costs more than the helpers do: inlining them
-    # makes the post-copy kernel three times as fast.
-    compiled: Any = numba.njit(
-        function, nogil=True, fastmath=False, error_model="numpy", forceinline=True
-    )
-    before = _config.CACHE_DIR
-    _config.CACHE_DIR = str(kernel_cache_directory())
-    try:
-        compiled.enable_caching()
-    except RuntimeError:
-        pass  # no writable cache folder: compile anew in every process
-    finally:
-        _config.CACHE_DIR = before
-    result: Callable[P, R] = compiled
-    return result
+    kernel: Any = _Kernel(function)
+    return kernel  # type: ignore[no-any-return]
