@@ -21,7 +21,8 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import caching, serialize
-from numba.core.compiler import CompileResult
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler, CompileResult
 
 from migsim._kernel_digest import UnknownIngredient, kernel_digest
 from migsim._kernel_files import KernelFiles
@@ -102,6 +103,8 @@ class _Kept(caching._Cache):  # type: ignore[misc]
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep the code for a signature, unless it holds addresses of this process."""
+        for environment in result._find_referenced_environments():  # those of helpers
+            result.codegen.set_env(environment.env_name, environment)
         name = self._name(signature, result.codegen)
         if name is not None and not result.library.has_dynamic_globals and not result.lifted:
             KernelFiles(kernel_cache_directory()).save(name, serialize.dumps(result._reduce()))
@@ -112,6 +115,41 @@ class _Kept(caching._Cache):  # type: ignore[misc]
         """Keep what is there: it is named by what it was made of."""
 
     enable = disable = flush
+
+
+class _NoEngine:
+    """What numba takes for the engine that runs a helper."""
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Leave the helper's environment to the kernel, see `_Kept.save_overload`."""
+
+
+class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a helper, which is only ever inlined: optimised there, and never made native."""
+
+    codegen = _NoEngine()
+
+    def _optimize_final_module(self) -> None:
+        """Leave that to the kernel."""
+
+    def _finalize_final_module(self) -> None:
+        """Stay what can be linked into a kernel."""
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return that there is none."""
+        return 0
+
+
+class _PartCompiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler, for helpers."""
+
+    def _compile_core(self) -> Any:
+        state = self.state
+        state.library = _PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return super()._compile_core()
 
 
 class _Kernel:
@@ -138,7 +176,9 @@ class _Kernel:
     @functools.cached_property
     def part(self) -> Any:
         """What other kernels call."""
-        return numba.njit(self.py_func, no_cpython_wrapper=True, **_OPTIONS)
+        return numba.njit(
+            self.py_func, no_cpython_wrapper=True, pipeline_class=_PartCompiler, **_OPTIONS
+        )
 
     @property
     def _numba_type_(self) -> Any:
