@@ -160,11 +160,11 @@ class SharedSender:
     @property
     def choice(self) -> float:
         flow, curve = self.flow, self.flow.curve
-        ahead = int(curve.segments[flow.segment].queue)
+        ahead = int(curve.segments[flow.segment]["queue"])
         if not ahead or not flow.stream:
             return flow.ready
         at = curve.departure(max(0, flow.stream - ahead)) + flow.shift
-        return min(flow.ready, max(at, float(curve.segments.at[0]) + flow.shift))
+        return min(flow.ready, max(at, float(curve.segments["at"][0]) + flow.shift))
 
     def begin(self, now: float) -> None:
         self.flow.begin(now)

@@ -209,7 +209,7 @@ def test_a_long_transfer_takes_a_step_a_round_trip(monkeypatch: pytest.MonkeyPat
 
     def counted(self: Rounds, *arguments: Any, **options: Any) -> Any:
         piece = draw(self, *arguments, **options)
-        calls.append(int(self.path[0].rounds))
+        calls.append(int(self.path[0]["rounds"]))
         return piece
 
     monkeypatch.setattr(Rounds, "draw", counted)
@@ -644,7 +644,7 @@ def by_single_rounds(link: Link, size: int, seed: int) -> float:
     """Return when ``size`` bytes have left; nothing repeats where round trips vary at all."""
     rounds = Rounds(link, seed)
     rounds.begin_period(link.rtt)
-    rounds.path.jitter = 1e-300
+    rounds.path["jitter"] = 1e-300
     while True:
         curve = rounds.draw()
         if curve.end >= size:

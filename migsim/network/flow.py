@@ -191,9 +191,9 @@ class Flow:
         self._piece = min(2 * self._piece, MOST_ROUNDS)
         keep = self.stream - self._reach
         old = self.curve.segments[self.curve.segment_of(keep) :].copy()
-        old.at += self.shift
+        old["at"] += self.shift
         self.shift = 0.0
-        self.curve = Curve(np.concatenate([old, piece.segments]).view(np.recarray), piece.end)
+        self.curve = Curve(np.concatenate([old, piece.segments]), piece.end)
         self.segment = self.curve.segment_of(self.stream)
 
     def _ask(self, share: Share) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from migsim._kernels.congestion import BBR, CUBIC, NONE, PATH, RENO, STREAM
 from migsim._kernels.curve import CURVE
 from migsim._kernels.delivery import ENDLESS
 from migsim._kernels.draws import random_bits
-from migsim._kernels.repeat import repeat_round
 from migsim._kernels.tcp import (
     FIRST_DRAWS,
     UNLIMITED,
@@ -59,19 +57,18 @@ class Curve:
     @classmethod
     def at_rest(cls, now: float) -> Curve:
         """Return the curve of a period that begins now and of which nothing is drawn yet."""
-        segments: Record = np.recarray(1, dtype=CURVE)
-        segments.view(np.uint8)[:] = 0
-        segments.at = now
+        segments: Record = np.zeros(1, dtype=CURVE)
+        segments["at"] = now
         return cls(segments, 0)
 
     def segment_of(self, stream: int) -> int:
         """Return the segment that stream byte number ``stream`` lies in."""
-        return max(0, int(np.searchsorted(self.segments.bytes, stream, side="left")) - 1)
+        return max(0, int(self.segments["bytes"].searchsorted(stream, side="left")) - 1)
 
     def departure(self, stream: int) -> float:
         """Return when stream byte number ``stream`` has left."""
         segment = self.segments[self.segment_of(stream)]
-        return float(segment.at + (stream - segment.bytes) * segment.pace)
+        return float(segment["at"] + (stream - segment["bytes"]) * segment["pace"])
 
 
 class Rounds:
@@ -88,40 +85,40 @@ class Rounds:
         self._plan = Schedule(plan.at, np.minimum(plan.rate / link.packet, UNLIMITED))
         self._changes = self._plan
         bursts = link.bursts
-        path: Record = np.recarray(1, dtype=PATH)
-        path.view(np.uint8)[:] = 0
-        path.delay = max(link.rtt, _LEAST_DELAY)
-        path.jitter, path.loss = link.jitter, link.loss
-        path.queue, path.patient = link.queue_bytes / link.packet, link.queue_is_local
-        path.limit = link.buffer / link.segment
-        path.socket, path.socket_growth = link.socket, link.socket_growth
-        path.refill = link.refill / link.segment
-        path.control = NONE if link.plain else _CONTROLS[link.congestion]
-        path.burst_begins, path.burst_ends = bursts.begins, bursts.ends
-        path.burst_loss = 1.0 - (1.0 - bursts.inside) * (1.0 - link.loss)
-        path.segment, path.own = link.segment, link.streams
-        path.rate = self._changes.rate[0]
-        self.path = path
-        self.streams: Record = np.recarray(link.streams + link.background_flows, dtype=STREAM)
+        self.path: Record = np.zeros(1, dtype=PATH)
+        path = self.path[0]
+        path["delay"] = max(link.rtt, _LEAST_DELAY)
+        path["jitter"], path["loss"] = link.jitter, link.loss
+        path["queue"], path["patient"] = link.queue_bytes / link.packet, link.queue_is_local
+        path["limit"] = link.buffer / link.segment
+        path["socket"], path["socket_growth"] = link.socket, link.socket_growth
+        path["refill"] = link.refill / link.segment
+        path["control"] = NONE if link.plain else _CONTROLS[link.congestion]
+        path["burst_begins"], path["burst_ends"] = bursts.begins, bursts.ends
+        path["burst_loss"] = 1.0 - (1.0 - bursts.inside) * (1.0 - link.loss)
+        path["segment"], path["own"] = link.segment, link.streams
+        path["rate"] = self._changes.rate[0]
+        self.streams: Record = np.zeros(link.streams + link.background_flows, dtype=STREAM)
         self._open()
 
     def copy(self) -> Rounds:
         """Return an independent copy."""
-        other = copy.copy(self)
+        other = Rounds.__new__(Rounds)
+        other.__dict__.update(self.__dict__)  # `copy.copy` takes longer than a draw
         other.path, other.streams = self.path.copy(), self.streams.copy()
         return other
 
     def _open(self) -> None:
         streams, path = self.streams, self.path[0]
         streams.view(np.uint8)[:] = 0
-        path.dead = 0
-        streams.window, streams.epoch = float(self._link.initial_window), -1.0
-        streams.threshold = streams.least_queued = np.inf
-        streams.until_loss = streams.until_switch = np.inf
-        streams.draws = FIRST_DRAWS  # whatever the link, so that later ones are the same
-        if path.loss > 0.0 or path.burst_begins > 0.0:
+        path["dead"] = 0
+        streams["window"], streams["epoch"] = float(self._link.initial_window), -1.0
+        for name in ("threshold", "least_queued", "until_loss", "until_switch"):
+            streams[name] = np.inf
+        streams["draws"] = FIRST_DRAWS  # whatever the link, so that later ones are the same
+        if path["loss"] > 0.0 or path["burst_begins"] > 0.0:
             draw_first_losses(self.path, streams, self._seed)
-        if streams.size > path.own:
+        if streams.size > path["own"]:
             open_competitors(self.path, streams)
 
     @property
@@ -132,16 +129,16 @@ class Rounds:
     @property
     def dead(self) -> bool:
         """Whether the connection has timed out for good."""
-        return bool(self.path[0].dead)
+        return bool(self.path[0]["dead"])
 
     @property
     def now(self) -> float:
         """How far the curve is drawn, in seconds."""
-        return float(self.path[0].now)
+        return float(self.path[0]["now"])
 
     def show_details(self) -> None:
         """Keep segments of equal pace apart from now on, for whoever looks at the windows."""
-        self.path.detail = 1
+        self.path["detail"] = 1
 
     def connect(self, now: float) -> float:
         """Return when a connection that is asked for ``now`` stands; it is dead if it never does.
@@ -155,7 +152,7 @@ class Rounds:
                 return now + self._link.rtt  # SYN, SYN-ACK; data goes with the final ACK
             now += wait
             wait *= 2.0
-        self.path.dead = 1
+        self.path["dead"] = 1
         return now
 
     def take(self, part: float, until: float) -> None:
@@ -170,38 +167,41 @@ class Rounds:
             rate = np.concatenate([rate[:place], rate[place - 1 : place], rate[place:]])
         self._changes = Schedule(at, rate)
         path = self.path[0]
-        path.queue = part * self._link.queue_bytes / self._link.packet
-        path.next_change = self._changes.following(path.now)
-        path.rate = self._changes.rate_at(path.now)
+        path["queue"] = part * self._link.queue_bytes / self._link.packet
+        following = self._changes.following(path["now"])
+        path["next_change"], path["rate"] = following, rate[max(0, following - 1)]
 
     def begin_period(self, now: float) -> None:
         """Start to count bytes anew: the sender has data from ``now`` on."""
         path = self.path[0]
-        path.now = now
-        path.delivered, path.held, path.hold_until = 0.0, 0.0, 0.0
-        path.next_change, path.rate = self._changes.following(now), self._changes.rate_at(now)
+        path["now"] = now
+        path["delivered"], path["held"], path["hold_until"] = 0.0, 0.0, 0.0
+        following = self._changes.following(now)
+        path["next_change"], path["rate"] = following, self._changes.rate[max(0, following - 1)]
 
     def slip(self, seconds: float) -> None:
         """Let everything that is to come come later."""
+        if seconds == 0.0:
+            return
         path = self.path[0]
-        path.now += seconds
-        path.hold_until += seconds if path.hold_until else 0.0
-        path.due += seconds if path.due else 0.0
+        path["now"] += seconds
+        path["hold_until"] += seconds if path["hold_until"] else 0.0
+        path["due"] += seconds if path["due"] else 0.0
 
     def draw(
         self, rounds: int = MOST_ROUNDS, stop_bytes: int = ENDLESS - 1, stop_at: float = math.inf
     ) -> Curve:
         """Return the next piece of the curve; ends as `run_window_rounds` tells."""
-        segments: Record = np.recarray(_MOST_SEGMENTS, dtype=CURVE)
+        segments: Record = np.empty(_MOST_SEGMENTS, dtype=CURVE)
         path, at, rate = self.path[0], self._changes.at, self._changes.rate
-        path.rounds, path.segments = 0, 0
-        run = _KERNELS[path.control]
+        path["rounds"], path["segments"] = 0, 0
+        run = _KERNELS[int(path["control"])]
         while not run(
             self.path, self.streams, self._seed, at, rate, rounds, stop_bytes, stop_at, segments
         ):
             wait_for_link(self.path, self.streams, at, rate, segments)
-        size = path.delivered * path.segment
-        return Curve(segments[: path.segments], math.floor(size) if size < ENDLESS else ENDLESS)
+        size = path["delivered"] * path["segment"]
+        return Curve(segments[: path["segments"]], math.floor(size) if size < ENDLESS else ENDLESS)
 
     def before_round_of(self, stream: int, drawn: bool) -> Rounds:
         """Return the state before the round in which byte ``stream`` leaves, which is noted.
@@ -211,18 +211,18 @@ class Rounds:
         after, before = self.copy(), self.copy()
         if not drawn:
             path = before.path[0]
-            path.began, path.before, path.repeats = path.now, path.delivered, 1.0
-            path.duration = path.delay
+            path["began"], path["before"], path["repeats"] = path["now"], path["delivered"], 1.0
+            path["duration"] = path["delay"]
             return before
         after.draw(stop_bytes=stream - 1)
-        notes, rounds = after.path[0], int(after.path[0].rounds)
+        notes, rounds = after.path[0], int(after.path[0]["rounds"])
         if rounds > 1:
             before.draw(rounds - 1)
         path = before.path[0]
         for name in ("began", "before", "duration", "repeats", "share", "window", "rate",
                      "next_change"):  # fmt: skip
             path[name] = notes[name]
-        before.streams.sent = after.streams.sent
+        before.streams["sent"] = after.streams["sent"]
         return before
 
     def pause(self, stream: int, ready: float, shift: float, now: float) -> None:
@@ -234,23 +234,26 @@ class Rounds:
         window (RFC 2861).
         """
         path = self.path[0]
-        sent = max(0.0, stream / float(path.segment) - float(path.before))
-        began, duration = float(path.began) + shift, float(path.duration)
-        if path.repeats > 1.0:  # of many equal rounds, the one that the last byte lies in
+        sent = max(0.0, stream / float(path["segment"]) - float(path["before"]))
+        began, duration = float(path["began"]) + shift, float(path["duration"])
+        if path["repeats"] > 1.0:  # of many equal rounds, the one that the last byte lies in
             passed = math.floor(max(0.0, ready - began) / duration)
             began += passed * duration
-            sent = max(0.0, sent - passed * float(path.share * path.window))
-            repeat_round(self.path, self.streams, float(passed))
+            sent = max(0.0, sent - passed * float(path["share"] * path["window"]))
+            for name in ("until_loss", "until_switch"):  # as `repeat_round` does
+                self.streams[name] -= float(passed) * self.streams["sent"]
         fresh = sent / self._link.streams
-        used = fresh + float(path.used)
-        due = float(path.due) + shift if path.used else began + max(duration, float(path.delay))
+        used = fresh + float(path["used"])
+        due = began + max(duration, float(path["delay"]))
+        if path["used"]:
+            due = float(path["due"]) + shift
         acknowledged = used <= 0.0 or now >= due
-        path.duration = max(duration, float(path.delay))
+        path["duration"] = max(duration, float(path["delay"]))
         pause_streams(
             self.path, self.streams, fresh, used, acknowledged, now - ready,
             float(self._link.initial_window), self._seed,
         )  # fmt: skip
-        path.used, path.due = (0.0, 0.0) if acknowledged else (used, due)
+        path["used"], path["due"] = (0.0, 0.0) if acknowledged else (used, due)
 
     def reopen(self) -> bool:
         """Open a new connection once the link is back; return False where it never is."""

@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
 
     def following(self, now: float) -> int:
         """Return the entry that changes the rate next."""
-        return int(np.searchsorted(self.at, now, side="right"))
+        return int(self.at.searchsorted(now, side="right"))
 
     def rate_at(self, now: float) -> float:
         """Return the rate that holds ``now``."""

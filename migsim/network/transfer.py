@@ -144,14 +144,14 @@ def bulk_transfer(
     stands = flow.ready
     for piece in flow.pieces():
         pieces.append(piece)
-        reached = piece.segments.at[-1] + later if piece.segments.size else 0.0
+        reached = piece.segments["at"][-1] + later if piece.segments.size else 0.0
         if piece.end >= last or reached > until:
             break
         if reached > MOST_SECONDS:
             raise InputError("the transfer takes longer than a day, expected fewer bytes")
     pieces = pieces or [Curve.at_rest(stands)]
-    curve = np.concatenate([piece.segments for piece in pieces]).view(np.recarray)
-    at, start, pace = curve.at, curve.bytes.astype(np.float64), curve.pace
+    curve = np.concatenate([piece.segments for piece in pieces])
+    at, start, pace = curve["at"], curve["bytes"].astype(np.float64), curve["pace"]
     stop = np.minimum(np.append(start[1:], pieces[-1].end), last)
     if math.isfinite(until):  # an endless segment, cut
         with np.errstate(divide="ignore", invalid="ignore"):

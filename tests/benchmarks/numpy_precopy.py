@@ -80,12 +80,14 @@ def _departures(flow: Flow, count: int, size: int) -> Floats:
         curve = flow.curve.segments
         fits = min(count - done, (flow.curve.end - flow.stream) // size)
         stream = flow.stream + size * np.arange(1, fits + 1, dtype=np.int64)
-        segment = np.searchsorted(curve.bytes, stream, side="left") - 1
+        segment = np.searchsorted(curve["bytes"], stream, side="left") - 1
         # What lies in the last segment needs no looking up, and is often the most of it.
-        late = int(np.searchsorted(segment, curve.bytes.size - 1))
+        late = int(np.searchsorted(segment, curve["bytes"].size - 1))
         part, early = left[done : done + fits], segment[:late]
-        part[:late] = curve.at[early] + (stream[:late] - curve.bytes[early]) * curve.pace[early]
-        part[late:] = curve.at[-1] + (stream[late:] - curve.bytes[-1]) * curve.pace[-1]
+        part[:late] = (
+            curve["at"][early] + (stream[:late] - curve["bytes"][early]) * curve["pace"][early]
+        )
+        part[late:] = curve["at"][-1] + (stream[late:] - curve["bytes"][-1]) * curve["pace"][-1]
         part += flow.shift
         flow.stream, flow.segment = int(stream[-1]), int(segment[-1])
         flow.ready = float(part[-1])
