@@ -13,6 +13,7 @@ import hashlib
 import os
 import pickle
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -27,7 +28,7 @@ from numba.core.compiler import Compiler, CompileResult
 from migsim._kernel_digest import UnknownIngredient, kernel_digest
 from migsim._kernel_files import KernelFiles
 
-__all__ = ["jit", "kernel_cache_directory"]
+__all__ = ["compile_seconds", "jit", "kernel_cache_directory"]
 
 _config: Any = numba.config
 
@@ -60,6 +61,14 @@ def kernel_cache_directory() -> Path:
     return Path(base) / "migsim-kernels"
 
 
+_spent: list[float] = []
+
+
+def compile_seconds() -> float:
+    """Return how long this process has compiled kernels so far, or loaded them."""
+    return sum(_spent)
+
+
 @functools.cache
 def _compiler() -> str:
     """Return all that compiled code depends on beside the kernel and the processor."""
@@ -84,6 +93,7 @@ class _Kept(caching._Cache):  # type: ignore[misc]
 
     def __init__(self, function: Any) -> None:
         self._function = function
+        self._began = 0.0
 
     def _name(self, signature: Any, codegen: Any) -> str | None:
         """Return the file of a kernel compiled for a signature; None if it may not be kept."""
@@ -96,10 +106,15 @@ class _Kept(caching._Cache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the code that was kept for a signature, or None."""
+        self._began = time.perf_counter()
         context.refresh()
         name = self._name(signature, context.codegen())
         data = None if name is None else KernelFiles(kernel_cache_directory()).load(name)
-        return None if data is None else CompileResult._rebuild(context, *pickle.loads(data))
+        if data is None:
+            return None
+        result = CompileResult._rebuild(context, *pickle.loads(data))
+        _spent.append(time.perf_counter() - self._began)
+        return result
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep the code for a signature, unless it holds addresses of this process."""
@@ -108,6 +123,7 @@ class _Kept(caching._Cache):  # type: ignore[misc]
         name = self._name(signature, result.codegen)
         if name is not None and not result.library.has_dynamic_globals and not result.lifted:
             KernelFiles(kernel_cache_directory()).save(name, serialize.dumps(result._reduce()))
+        _spent.append(time.perf_counter() - self._began)
 
     cache_path = property(lambda self: str(kernel_cache_directory()))
 

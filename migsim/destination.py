@@ -14,7 +14,6 @@ from migsim._kernels.destination import (
     NEED_LATENCY_ROOM,
     VCPU,
     run_destination,
-    run_present,
 )
 from migsim._kernels.source import NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
 from migsim._types import Floats, Integers, Record
@@ -258,7 +257,26 @@ class Destination:
         state, guest = self._states[0], self._guest
         while True:
             state.buffer_first = self._window.first
-            status = self._run_present() if self._all_arrived else self._run_missing(order)
+            status = run_destination(
+                self._states,
+                self._vcpus,
+                self._window.pages,
+                self._window.times,
+                self._window.changes,
+                guest.memory.arrays,
+                self._todo.words,
+                self.missing.words,
+                guest.nonzero.words,
+                guest.sent.words,
+                order,
+                self._left,
+                self._right,
+                self._flight_page,
+                self._flight_at,
+                self._latency,
+                self._flow.curve.segments,
+                self._sent_by_kind,
+            )
             if status == NEED_ACCESSES:
                 first, last = int(self._vcpus.next.min()), int(self._vcpus.next.max())
                 self._window.move(first, max(AccessWindow.BLOCK, 2 * (last + 1 - first)))
@@ -279,42 +297,6 @@ class Destination:
             else:
                 break
         self._flush_latencies()
-
-    @property
-    def _all_arrived(self) -> bool:
-        """Whether no page is on its way, or to be, and nobody looks at bytes."""
-        state = self._states[0]
-        waited_for = state.unsent or state.flight_count or state.blocked
-        return not waited_for and not self._guest.memory.has_bytes
-
-    def _run_present(self) -> int:
-        state = self._states[0]
-        end = state.until if state.down else min(state.until, state.hold)
-        window = self._window
-        return run_present(self._states, self._vcpus, window.pages, window.times, float(end))
-
-    def _run_missing(self, order: Integers) -> int:
-        guest = self._guest
-        return run_destination(
-            self._states,
-            self._vcpus,
-            self._window.pages,
-            self._window.times,
-            self._window.changes,
-            guest.memory.arrays,
-            self._todo.words,
-            self.missing.words,
-            guest.nonzero.words,
-            guest.sent.words,
-            order,
-            self._left,
-            self._right,
-            self._flight_page,
-            self._flight_at,
-            self._latency,
-            self._flow.curve.segments,
-            self._sent_by_kind,
-        )
 
     def _lengthen_curve(self, vm_page: int) -> None:
         flow, state = self._flow, self._states[0]

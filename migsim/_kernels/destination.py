@@ -24,7 +24,6 @@ __all__ = [
     "NEED_LATENCY_ROOM",
     "VCPU",
     "run_destination",
-    "run_present",
 ]
 
 # Further things that may be needed than at the source.
@@ -276,27 +275,6 @@ def _oldest_request(s: Record, vcpus: Record, todo: Words) -> int:
             at = v.request
             first = k
     return first
-
-
-@jit
-def run_present(state: Record, vcpus: Record, pages: Integers, times: Floats, until: float) -> int:
-    """Run a guest whose pages have all arrived to ``until``; return `DONE` or `NEED_ACCESSES`.
-
-    That is what `run_destination` does where there is nothing to send, to await or to keep track
-    of; a first migration that needs no more of it need not compile the rest.
-    """
-    s = state[0]
-    for k in range(vcpus.size):
-        v = vcpus[k]
-        while v.time < until:
-            index = v.next - s.buffer_first
-            if index >= pages.size:
-                return NEED_ACCESSES
-            v.due = s.anchor_real + (times[index] - s.anchor_guest) + v.lag
-            v.time = max(v.due, v.free)
-            if v.time < until:
-                v.next += vcpus.size
-    return DONE
 
 
 @jit
