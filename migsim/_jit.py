@@ -18,19 +18,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import llvmlite
 import numba
 import numpy as np
-from numba.core import caching, serialize
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler, CompileResult
+from numba.core import caching, codegen, compiler, runtime, serialize
 
-from migsim._kernel_digest import UnknownIngredient, kernel_digest
+from migsim._kernel_digest import UnknownPartError, kernel_digest
 from migsim._kernel_files import KernelFiles
 
 __all__ = ["compile_seconds", "jit", "kernel_cache_directory"]
 
 _config: Any = numba.config
+# Its types know only of what is documented.
+_njit: Any = numba.njit
+_dumps: Any = serialize.dumps
+_rebuild: Any = compiler.CompileResult._rebuild
+_codegen: Any = codegen
+_runtime: Any = runtime
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,23 +75,31 @@ def compile_seconds() -> float:
 @functools.cache
 def _compiler() -> str:
     """Return all that compiled code depends on beside the kernel and the processor."""
-    versions = sys.version_info, numba.__version__, llvmlite.__version__, np.__version__
+    versions = sys.version_info, numba.__version__, _codegen.ll.llvm_version_info, np.__version__
     settings = [(name, str(getattr(_config, name, None))) for name in _SETTINGS]
-    return repr((versions, settings, sorted(_OPTIONS.items())))
+    return repr((versions, settings, hashlib.sha256(Path(__file__).read_bytes()).hexdigest()))
 
 
 def _described(kind: Any) -> object:
-    """Return a type of numba as text; raise `UnknownIngredient` for that of a function.
+    """Return a type of numba as text; raise `UnknownPartError` for that of a function.
 
     A named tuple counts with the names of its fields: kernels look them up by these.
     """
     if isinstance(kind, numba.types.Callable):
-        raise UnknownIngredient(f"{kind} is a function")
-    parts = [_described(part) for part in kind] if isinstance(kind, numba.types.BaseTuple) else ()
-    return str(kind), getattr(kind, "fields", ()), parts
+        raise UnknownPartError(f"{kind} is a function")
+    parts: Any = kind if isinstance(kind, numba.types.BaseTuple) else ()
+    return str(kind), getattr(kind, "fields", ()), [_described(part) for part in parts]
 
 
-class _Kept(caching._Cache):  # type: ignore[misc]
+def _symbols(library: Any) -> list[str]:
+    """Return the names of what compiled code finds in the process that runs it."""
+    module = library._final_module
+    names = [part.name for group in (module.functions, module.global_variables) for part in group
+             if part.is_declaration]  # fmt: skip
+    return [name for name in names if not name.startswith("llvm.")]
+
+
+class _Kept(caching._Cache):
     """Numba's side of the disk cache, for one kernel."""
 
     def __init__(self, function: Any) -> None:
@@ -100,19 +111,23 @@ class _Kept(caching._Cache):  # type: ignore[misc]
         try:
             made_of = [kernel_digest(self._function), _compiler(), codegen.magic_tuple()]
             made_of += [_described(kind) for kind in signature]
-        except UnknownIngredient:
+        except UnknownPartError:
             return None
         return f"{self._function.__name__}-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the code that was kept for a signature, or None."""
         self._began = time.perf_counter()
-        context.refresh()
         name = self._name(signature, context.codegen())
         data = None if name is None else KernelFiles(kernel_cache_directory()).load(name)
         if data is None:
+            context.refresh()
             return None
-        result = CompileResult._rebuild(context, *pickle.loads(data))
+        symbols, parts = pickle.loads(data)
+        _runtime.rtsys.initialize(context)
+        if any(_codegen.ll.address_of_symbol(symbol) is None for symbol in symbols):
+            context.refresh()  # loads all of numba: more than half the time of a short run
+        result = _rebuild(context, *parts)
         _spent.append(time.perf_counter() - self._began)
         return result
 
@@ -122,7 +137,8 @@ class _Kept(caching._Cache):  # type: ignore[misc]
             result.codegen.set_env(environment.env_name, environment)
         name = self._name(signature, result.codegen)
         if name is not None and not result.library.has_dynamic_globals and not result.lifted:
-            KernelFiles(kernel_cache_directory()).save(name, serialize.dumps(result._reduce()))
+            kept = _dumps((_symbols(result.library), result._reduce()))
+            KernelFiles(kernel_cache_directory()).save(name, kept)
         _spent.append(time.perf_counter() - self._began)
 
     cache_path = property(lambda self: str(kernel_cache_directory()))
@@ -140,7 +156,7 @@ class _NoEngine:
         """Leave the helper's environment to the kernel, see `_Kept.save_overload`."""
 
 
-class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _PartLibrary(codegen.JITCodeLibrary):
     """The code of a helper, which is only ever inlined: optimised there, and never made native."""
 
     codegen = _NoEngine()
@@ -150,7 +166,6 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
 
     def _finalize_final_module(self) -> None:
         """Stay what can be linked into a kernel."""
-        self._finalize_dynamic_globals()
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -158,14 +173,16 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
 
-class _PartCompiler(Compiler):  # type: ignore[misc]
+class _PartCompiler(compiler.Compiler):
     """Numba's compiler, for helpers."""
 
     def _compile_core(self) -> Any:
-        state = self.state
-        state.library = _PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state: Any = self.state
+        library: Any = _PartLibrary
+        state.library = library(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
-        return super()._compile_core()
+        base: Any = super()
+        return base._compile_core()
 
 
 class _Kernel:
@@ -185,24 +202,25 @@ class _Kernel:
     @functools.cached_property
     def compiled(self) -> Any:
         """What Python calls; kept on disk."""
-        dispatcher: Any = numba.njit(self.py_func, **_OPTIONS)
+        dispatcher: Any = _njit(self.py_func, **_OPTIONS)
         dispatcher._cache = _Kept(self.py_func)
         return dispatcher
 
     @functools.cached_property
     def part(self) -> Any:
         """What other kernels call."""
-        return numba.njit(
+        return _njit(
             self.py_func, no_cpython_wrapper=True, pipeline_class=_PartCompiler, **_OPTIONS
         )
 
     @property
     def _numba_type_(self) -> Any:
-        """What numba takes this for where another kernel names it."""
-        return self.part._numba_type_
+        """What numba takes this for where another kernel names it, or it names itself."""
+        kernel = self.compiled if self.compiled.is_compiling else self.part
+        return kernel._numba_type_
 
-    def __call__(self, *args: Any) -> Any:
-        return self.compiled(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.compiled(*args, **kwargs)
 
     def __reduce__(self) -> str:
         return str(self.py_func.__qualname__)

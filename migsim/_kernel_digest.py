@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["UnknownIngredient", "kernel_digest"]
+__all__ = ["UnknownPartError", "kernel_digest"]
 
 _VERSIONED = {"math", "numba", "numpy"}
 """Packages of which the caller's own key tells the version."""
 
 
-class UnknownIngredient(Exception):
+class UnknownPartError(Exception):
     """A kernel uses something of which nobody can tell whether it has changed."""
 
 
 def kernel_digest(function: FunctionType) -> bytes:
     """Return a digest of a function and all that code compiled from it depends on.
 
-    Raises `UnknownIngredient` where it depends on what is neither a constant, nor a kernel, nor a
+    Raises `UnknownPartError` where it depends on what is neither a constant, nor a kernel, nor a
     part of NumPy: its code must not be kept then.
     """
     return _function_digest(function, {})
@@ -50,7 +50,8 @@ def _function_digest(function: FunctionType, known: dict[int, bytes]) -> bytes:
 def _code(code: CodeType, scope: dict[str, Any], known: dict[int, bytes]) -> list[object]:
     """Return what a code object does, and what the global names in it stand for."""
     parts: list[object] = [code.co_code, code.co_exceptiontable, code.co_names, code.co_varnames]
-    parts += [code.co_freevars, code.co_cellvars, code.co_argcount, code.co_flags]
+    # Not `co_flags`: numba's dispatcher overwrites them while somebody profiles.
+    parts += [code.co_freevars, code.co_cellvars, code.co_argcount, code.co_kwonlyargcount]
     for constant in code.co_consts:
         inner = isinstance(constant, CodeType)
         parts.append(_code(constant, scope, known) if inner else _value(constant, known))
@@ -59,9 +60,9 @@ def _code(code: CodeType, scope: dict[str, Any], known: dict[int, bytes]) -> lis
             continue
         try:
             parts.append((name, _named(scope[name], code, scope, known)))
-        except UnknownIngredient as error:
+        except UnknownPartError as error:
             if _is_global(name, code):
-                raise UnknownIngredient(f"{name}: {error}") from None
+                raise UnknownPartError(f"{name}: {error}") from None
     return parts
 
 
@@ -102,4 +103,4 @@ def _value(value: Any, known: dict[int, bytes]) -> object:
         return module, value.__qualname__, getattr(value, "_fields", ())
     if isinstance(value, ModuleType):
         return value.__name__
-    raise UnknownIngredient(f"{value!r} is no constant and no kernel")
+    raise UnknownPartError(f"{value!r} is no constant and no kernel")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import time
+import uuid
 from pathlib import Path
 
 __all__ = ["KernelFiles"]
@@ -43,13 +43,12 @@ class KernelFiles:
         """Keep ``data`` under ``name``; readers see the whole of it or nothing."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix="new-", dir=self._folder)
+            temporary = self._folder / f"new-{uuid.uuid4().hex}"
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(data).digest() + data)
-                os.replace(temporary, self._folder / name)
+                temporary.write_bytes(hashlib.sha256(data).digest() + data)
+                temporary.replace(self._folder / name)
             except OSError:
-                os.unlink(temporary)
+                temporary.unlink()
                 raise
             self._sweep()
 

@@ -251,9 +251,7 @@ def _bbr_round(p: Record, streams: Record, seed: np.uint64, curve: Record) -> No
 
 
 @jit
-def _goes_on(
-    p: Record, rounds: int, stop_bytes: int, stop_at: float, curve: Record
-) -> bool:
+def _goes_on(p: Record, rounds: int, stop_bytes: int, stop_at: float, curve: Record) -> bool:
     """Return whether another round is to be made, and can be."""
     if p.rounds >= rounds or p.delivered * p.segment > stop_bytes or p.now >= stop_at:
         return False
