@@ -226,15 +226,22 @@ class _Kernel:
         return str(self.py_func.__qualname__)
 
 
+def _with_attributes(value: Any) -> Any:
+    """Return an array of records as one whose records have attributes, as in compiled code."""
+    plain = isinstance(value, np.ndarray) and value.dtype.names is not None
+    return value.view(np.recarray) if plain else value
+
+
 def _interpreted(function: Callable[P, R]) -> Callable[P, R]:
     """Return the plain function; 64-bit hashes may wrap around in it as in compiled code."""
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> R:
         with np.errstate(over="ignore"):
-            return function(*args, **kwargs)
+            return function(*map(_with_attributes, args), **kwargs)
 
-    return call
+    interpreted: Any = call
+    return interpreted  # type: ignore[no-any-return]
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
