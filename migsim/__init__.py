@@ -14,7 +14,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from migsim._jit import jit
-    from migsim._kernels.draws import portable_exp, portable_log, random_bits, random_unit
+    from migsim._kernels.draws import (
+        portable_exp,
+        portable_log,
+        random_bits,
+        random_unit,
+        remainder,
+    )
     from migsim.build import child_seed, make_workload, workload_files
     from migsim.codecs import RAW, Codec, make_codec
     from migsim.disk import Disk
@@ -38,6 +44,7 @@ _HOMES = {
     "portable_log": "_kernels.draws",
     "random_bits": "_kernels.draws",
     "random_unit": "_kernels.draws",
+    "remainder": "_kernels.draws",
     "child_seed": "build",
     "make_workload": "build",
     "split_call": "parameters",
@@ -89,6 +96,7 @@ __all__ = [
     "portable_log",
     "random_bits",
     "random_unit",
+    "remainder",
     "run",
     "split_call",
     "split_outside",

@@ -38,7 +38,7 @@ LAYERS = [
     ["__init__"],
     ["predict", "compare", "fleet"],
     ["validate"],
-    ["paper"],
+    ["paper", "bench"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

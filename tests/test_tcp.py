@@ -202,7 +202,7 @@ def test_linux(rows: str) -> None:
 def test_a_long_transfer_takes_a_step_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 GiB over 10 Gbit/s, 100 ms, loss 10^-5: 40,000 rounds in 50 calls, not 47 M packets.
 
-    `tests/benchmarks/ratios.py` measures what that costs.
+    `migsim bench --only pieces` measures what that costs.
     """
     calls: list[int] = []
     draw = Rounds.draw

@@ -19,11 +19,14 @@ from migsim import (
     jit,
     portable_exp,
     random_unit,
+    remainder,
 )
 from migsim.units import Fraction, MemoryShare, parse
 
 _WORST_FIT = 0.25
 _RIDGE = 1e-3  # relative: makes the fit unique, so that it is the same on every machine
+_AT_ONCE = 512
+"""Accesses drawn in one pass over the classes: passes are vectors, and this many stay near."""
 _POINT = re.compile(r"[^\s,;:]+\s*:\s*[^\s,;:]+")
 
 
@@ -39,15 +42,23 @@ def _draw(
     out: npt.NDArray[np.int64],
 ) -> None:
     """Draw a class, then a page of it; class k holds the slots ``borders[k]`` to the next one."""
-    for i in range(out.size):
-        counter = 2 * (first + i)
-        chosen = random_unit(seed, counter)
-        k = 0
-        while k < chances.size - 1 and chosen >= chances[k]:
-            k += 1
-        place = random_unit(seed, counter + 1)
-        slot = borders[k] + np.int64(place * (borders[k + 1] - borders[k]))
-        out[i] = start + slot * stride % count
+    inverse = 1.0 / count
+    chosen = np.empty(min(out.size, _AT_ONCE))
+    for begin in range(0, out.size, _AT_ONCE):
+        some = out[begin : begin + _AT_ONCE]
+        counter = 2 * (first + begin)
+        for i in range(some.size):
+            chosen[i] = random_unit(seed, counter + 2 * i)
+            some[i] = 0
+        for k in range(chances.size - 1):
+            for i in range(some.size):
+                some[i] += chosen[i] >= chances[k]
+        for i in range(some.size):
+            k = some[i]
+            place = random_unit(seed, counter + 2 * i + 1)
+            some[i] = int(borders[k]) + int(place * (borders[k + 1] - borders[k]))
+        for i in range(some.size):
+            some[i] = start + remainder(some[i] * stride, count, inverse)
 
 
 def curve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -45,14 +46,19 @@ class _Schedule:
         self._phases = phases
         self._cycle = phases[-1].start + phases[-1].seconds
         self.pages = max(phase.workload.pages for phase in phases)
+        # Where the last call was. Only saves the search: it can always be found again.
+        self._last = 0
+        self._begun = functools.lru_cache(maxsize=4)(self._count_begun)
 
-    def _done(self, cycle: int, into: float) -> int:
-        return sum(phase.done(cycle, into) for phase in self._phases)
+    def _count_begun(self, cycle: int) -> int:
+        """Return the accesses made when ``cycle`` begins."""
+        return sum(phase.done(cycle, 0.0) for phase in self._phases)
 
     def index(self, guest_time: float) -> int:
         """Return how many accesses happen before ``guest_time``."""
         cycle = max(0, int(guest_time // self._cycle))
-        count = self._done(cycle, guest_time - cycle * self._cycle)
+        self._last, into = cycle, guest_time - cycle * self._cycle
+        count = sum(phase.done(cycle, into) for phase in self._phases)
         # Sums of times are rounded: the times that are handed out decide.
         pages, times = np.empty(2, np.int64), np.empty(2, np.float64)
         while True:
@@ -66,14 +72,17 @@ class _Schedule:
 
     def _cycle_of(self, first: int) -> int | None:
         """Return the cycle in which access ``first`` happens, or None if it never does."""
+        for low in (self._last, self._last + 1):
+            if self._begun(low) <= first < self._begun(low + 1):
+                return low
         low, high = 0, 1
-        while self._done(high, 0.0) <= first:
+        while self._begun(high) <= first:
             low, high = high, 2 * high
             if high > _CYCLES:
                 return None
         while low < high:
             middle = (low + high) // 2
-            if self._done(middle + 1, 0.0) <= first:
+            if self._begun(middle + 1) <= first:
                 low = middle + 1
             else:
                 high = middle
@@ -89,7 +98,7 @@ class _Schedule:
             if cycle is None:
                 pages[filled:], times[filled:] = 0, np.inf
                 return
-            number = self._done(cycle, 0.0)
+            self._last, number = cycle, self._begun(cycle)
             for phase in self._phases:
                 begin = phase.done(cycle, 0.0)
                 count = phase.done(cycle, self._cycle) - begin

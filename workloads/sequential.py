@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from migsim import Steady, VirtualMachine, Workload, jit, random_bits
+from migsim import Steady, VirtualMachine, Workload, jit, random_bits, remainder
 from migsim.units import Fraction, MemoryShare, PageRate
 
 
@@ -13,12 +13,13 @@ from migsim.units import Fraction, MemoryShare, PageRate
 def _draw(
     first: int, start: int, count: int, write_share: float, phase: int, out: npt.NDArray[np.int64]
 ) -> None:
+    inverse = 1.0 / count
     for i in range(out.size):
         j = first + i
-        writes = np.int64(np.floor(j * write_share))
+        writes = int(np.floor(j * write_share))
         is_write = np.floor((j + 1) * write_share) > writes
         number = writes if is_write else j - writes
-        out[i] = start + (number + phase) % count
+        out[i] = start + remainder(number + phase, count, inverse)
 
 
 def sequential(

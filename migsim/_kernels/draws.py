@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from migsim._jit import jit
 from migsim._types import Floats, Integers
 
-__all__ = ["portable_exp", "portable_log", "random_bits", "random_unit", "stamp_accesses"]
+__all__ = [
+    "portable_exp",
+    "portable_log",
+    "random_bits",
+    "random_unit",
+    "remainder",
+    "stamp_accesses",
+]
 
 
 @jit
@@ -49,13 +54,25 @@ def portable_exp(x: float) -> float:
     term = 0.5 + term * r
     term = 1.0 + term * r
     term = 1.0 + term * r
-    return math.ldexp(term, int(k))
+    # term * 2^k in two steps, each an exact power of two: what ldexp returns, but vectors have it.
+    power = np.int64(min(max(k, -2000.0), 2000.0))
+    half = power >> 1
+    term *= np.int64((half + 1023) << 52).view(np.float64)
+    return term * np.int64((power - half + 1023) << 52).view(np.float64)
 
 
 @jit
 def portable_log(x: float) -> float:
-    """Return the natural logarithm of x > 0 to about 1e-15, the same bits on every machine."""
-    mantissa, exponent = math.frexp(x)
+    """Return the natural logarithm of x > 0 to about 1e-15, the same bits on every machine.
+
+    ``x`` is neither subnormal nor infinite; what rounding leaves at 0 gets a number too.
+    """
+    # frexp by the bits, which vectors can do: x = mantissa * 2^exponent, mantissa in [0.5, 1).
+    bits = np.float64(x).view(np.int64)
+    exponent = ((bits >> 52) & 0x7FF) - 1022
+    mantissa = np.int64((bits & ~(0x7FF << 52)) | (1022 << 52)).view(np.float64)
+    if x == 0.0:
+        mantissa, exponent = np.float64(0.0), np.int64(0)
     if mantissa < 0.7071067811865476:
         mantissa *= 2.0
         exponent -= 1
@@ -74,6 +91,17 @@ def portable_log(x: float) -> float:
     series = 0.3333333333333333 + square * series
     series = 1.0 + square * series
     return 2.0 * s * series + exponent * 0.6931471805599453
+
+
+@jit
+def remainder(number: int, count: int, inverse: float) -> int:
+    """Return ``number % count``, given ``inverse`` = 1 / ``count``; vectors have no division.
+
+    Exact where the quotient is below 2^50: rounding then moves it by one at most.
+    """
+    rest = number - int(np.floor(number * inverse)) * count
+    rest += count if rest < 0 else 0
+    return rest - (count if rest >= count else 0)
 
 
 @jit

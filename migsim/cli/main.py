@@ -27,6 +27,7 @@ _COMMANDS = {
     "validate": ("migsim.cli.validate:validate", "Compare models with measurements."),
     "qemu": ("migsim.cli.qemu:qemu", "Run and record real migrations between two QEMUs."),
     "calibrate": ("migsim.cli.calibrate:command", "Measure what codecs cost on this machine."),
+    "bench": ("migsim.cli.bench:command", "Measure how fast migsim is, as ratios."),
     "list": ("migsim.cli.listing:command", "List algorithms, workloads, links or experiments."),
     "trace": (
         "migsim.trace.cli:trace",

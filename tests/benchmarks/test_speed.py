@@ -1,7 +1,7 @@
 """How fast the engine is, and that its work is what it should be.
 
 In the ordinary suite each case runs once and only the amount of work is checked. To measure:
-``pytest tests/benchmarks --benchmark-enable --benchmark-only``.
+``pytest tests/benchmarks --benchmark-enable --benchmark-only``; `migsim bench` tells ratios.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy_xbzrle
 import pytest
-from cases import LARGE, Case, postcopy, replay, versions, xbzrle
 
 from migsim._kernels.xbzrle import encode_page, encode_pages
+from migsim.bench import numpy_xbzrle
+from migsim.bench.cases import LARGE, Case, postcopy, replay, versions, xbzrle
+from migsim.peers.case import linear_case
+from migsim.peers.simgrid import simgrid
+from migsim.simulate import execute
 from migsim.units import GIB, MIB
+from migsim.validate.linear import linear_task
 
 Benchmark = Any  # pytest-benchmark has no types
 
@@ -60,6 +64,17 @@ def test_precopy_of_64_gib_in_numpy(benchmark: Benchmark) -> None:
     result = measure(benchmark, LARGE.numpy)
     assert result.stale == 0
     same_as_the_engine(LARGE, result)
+
+
+def test_linear_writer_of_4_gib(benchmark: Benchmark) -> None:
+    """SimGrid's guest: what its recursion sends, page by page."""
+    memory, rate = 4 * GIB, 50e6
+    task = linear_task(memory, memory * 9 // 10, rate).resolve()
+    result = measure(benchmark, execute, task).result
+    said = simgrid(linear_case(memory, rate, 125e6, working_set=memory * 0.9))
+    assert (result.status, result.rounds) == ("completed", said.rounds)
+    assert result.pages_sent * 4096 == pytest.approx(said.sent, rel=1e-4)
+    assert result.accesses == pytest.approx(rate / 4096 * result.guest_seconds, abs=1)
 
 
 def test_postcopy_of_16_gib(benchmark: Benchmark) -> None:

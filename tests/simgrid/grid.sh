@@ -3,7 +3,7 @@
 set -euo pipefail
 program=$(mktemp)
 trap 'rm -f "$program"' EXIT
-g++ -O1 -std=c++17 -o "$program" "$(dirname "$0")/migrate.cpp" -lsimgrid
+g++ -O1 -std=c++17 -o "$program" "$(dirname "$0")/../../migsim/bench/src/migrate.cpp" -lsimgrid
 echo memory,working_set,dirty_rate,bandwidth,latency,link,speed,seconds,downtime,sent,messages
 gib=$((1 << 30))
 for memory in 1 2 4 8 16; do

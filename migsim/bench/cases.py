@@ -1,18 +1,30 @@
-"""The cases that are measured, by the tests and by ``ratios.py``."""
+"""The cases that are measured by more than one: by the benchmarks and by their tests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy_precopy
 
 from migsim import Link, Migration, Outcome, VirtualMachine, make_workload, migrate
 from migsim._types import Bytes
+from migsim.bench import numpy_precopy
 from migsim.network import PRESETS
 from migsim.units import GIB
 
-__all__ = ["LARGE", "Case", "postcopy", "replay", "versions", "xbzrle"]
+__all__ = [
+    "LARGE",
+    "WRITES_PER_SECOND",
+    "Case",
+    "postcopy",
+    "replay",
+    "running",
+    "versions",
+    "xbzrle",
+]
+
+WRITES_PER_SECOND = 1e7
+"""Of the guest that only runs."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class Case:
     max_rounds: int = 30
 
     def engine(self) -> Outcome:
+        """Return what the engine makes of it."""
         return migrate(
             "precopy",
             "uniform",
@@ -39,6 +52,7 @@ class Case:
         )
 
     def numpy(self) -> numpy_precopy.Precopied:
+        """Return what NumPy makes of it."""
         return numpy_precopy.precopy(
             VirtualMachine(memory=self.memory),
             Link(**PRESETS[self.link][1]),
@@ -54,12 +68,17 @@ LARGE = Case(64 * GIB, 16 * GIB, 100_000.0, "10g")
 """64 GiB, 16.8 million pages, 100 000 writes a second, 10 Gbit/s."""
 
 
-def replay(working_set: int, accesses: int) -> Migration:
-    """Let a guest of 10 million writes a second make so many of them, and return the handle."""
+def running(working_set: int) -> Migration:
+    """Return the handle of a guest that makes 10 million writes a second, all over its memory."""
     vm = VirtualMachine(memory=working_set)
     workload = make_workload("uniform(rate=10M, working_set=100%)", vm, 0)
-    migration = Migration(vm, workload, Link(**PRESETS["10g"][1]))
-    migration.wait(accesses / 1e7)
+    return Migration(vm, workload, Link(**PRESETS["10g"][1]))
+
+
+def replay(working_set: int, accesses: int) -> Migration:
+    """Let such a guest make so many writes, and return the handle."""
+    migration = running(working_set)
+    migration.wait(accesses / WRITES_PER_SECOND)
     return migration
 
 

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from migsim import Link, VirtualMachine
 from migsim._types import Floats, Integers
+from migsim.machine import VirtualMachine
 from migsim.meter import BandwidthMeter
-from migsim.network import Flow
+from migsim.network import Flow, Link
 
 __all__ = ["Precopied", "precopy"]
 
 
 @dataclass(frozen=True)
 class Precopied:
+    """What a migration came to; ``stale`` counts the pages that are stale at its end."""
+
     rounds: int
     pages_sent: int
     total_seconds: float

@@ -1,8 +1,10 @@
 // Migrates one virtual machine with SimGrid and prints what came of it as a row of CSV.
 //
 // A guest with one core computes without end, so that it dirties its memory at a constant rate.
-// See README.md for how migsim/data/simgrid.csv was made.
+// See migsim/data/simgrid.md for how migsim/data/simgrid.csv was made. The error output gets two real
+// times in seconds: from before the engine is made to the end of its run, and of the run alone.
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -11,8 +13,14 @@
 
 namespace sg = simgrid::s4u;
 
+static double now()
+{
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 int main(int argc, char** argv)
 {
+  const double started = now();
   sg::Engine engine(&argc, argv);
   if (argc != 8) {
     std::fprintf(stderr, "usage: migrate RAM_BYTES WORKING_SET DIRTY_BYTES_PER_S LINK_BYTES_PER_S "
@@ -66,9 +74,12 @@ int main(int argc, char** argv)
     sg_vm_migrate(guest, destination);
     took = sg::Engine::get_clock() - begin;
   });
+  const double ready = now();
   engine.run();
+  const double ended = now();
 
   std::printf("%.0f,%.0f,%.0f,%.0f,%g,%s,%.0f,%.9f,%.9f,%.0f,%d\n", ram, working, dirtying, bandwidth,
               latency, argv[6], speed, took, resumed - stopped, sent, messages);
+  std::fprintf(stderr, "%.9f %.9f\n", ended - started, ended - ready);
   return 0;
 }
