@@ -83,12 +83,14 @@ def _compiler() -> str:
 def _described(kind: Any) -> object:
     """Return a type of numba as text; raise `UnknownPartError` for that of a function.
 
-    A named tuple counts with the names of its fields: kernels look them up by these.
+    A named tuple counts with the names of its fields, by which kernels look them up, and with its
+    module, in which numba looks it up.
     """
     if isinstance(kind, numba.types.Callable):
         raise UnknownPartError(f"{kind} is a function")
     parts: Any = kind if isinstance(kind, numba.types.BaseTuple) else ()
-    return str(kind), getattr(kind, "fields", ()), [_described(part) for part in parts]
+    named = getattr(getattr(kind, "instance_class", None), "__module__", "")
+    return str(kind), named, getattr(kind, "fields", ()), [_described(part) for part in parts]
 
 
 def _symbols(library: Any) -> list[str]:
@@ -108,12 +110,14 @@ class _Kept(caching._Cache):
 
     def _name(self, signature: Any, codegen: Any) -> str | None:
         """Return the file of a kernel compiled for a signature; None if it may not be kept."""
+        function = self._function
         try:
-            made_of = [kernel_digest(self._function), _compiler(), codegen.magic_tuple()]
+            made_of = [kernel_digest(function), _compiler(), codegen.magic_tuple()]
             made_of += [_described(kind) for kind in signature]
         except UnknownPartError:
             return None
-        return f"{self._function.__name__}-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
+        made_of += [function.__module__, function.__qualname__]
+        return f"{function.__name__}-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the code that was kept for a signature, or None."""

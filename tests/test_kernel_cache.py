@@ -105,6 +105,9 @@ def test_code_is_kept_by_types_and_processor() -> None:
     swapped = type("Memory", (Memory,), {"_fields": Memory._fields[::-1]})
     both = {name((numba.types.NamedTuple(kinds, fields),)) for fields in (Memory, swapped)}
     assert len(both) == 2
+    moved = type("Memory", (Memory,), {"__module__": "elsewhere"})
+    both |= {name((numba.types.NamedTuple(kinds, moved),))}
+    assert len(both) == 3
     assert name((numba.typeof(numba.njit(lambda x: x)),)) is None
 
 
