@@ -77,9 +77,9 @@ def _run(
     try:
         with closing(executor.run(list(missing.items()))) as batches:
             for batch in batches:
-                store.add(*(row for row, _ in batch))
-                for row, seconds in batch:
-                    time_left.note(row.key, seconds)
+                store.add(*(one.row for one in batch))
+                for one in batch:
+                    time_left.note(one.row.key, one.seconds)
                 done += len(batch)
                 if time.perf_counter() - estimated > _ESTIMATE_SECONDS:
                     left, estimated = time_left.seconds(), time.perf_counter()

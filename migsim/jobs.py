@@ -10,11 +10,12 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from migsim.errors import InputError
+from migsim.footprint import growth_of
 from migsim.simulate import execute
 from migsim.store import Row
 from migsim.task import ResolvedTask, key_of
 from migsim.units import MIB
-from migsim.work import Unit
+from migsim.work import Job
 
 __all__ = [
     "Done",
@@ -23,21 +24,23 @@ __all__ = [
     "OtherSource",
     "Stopped",
     "keep_freed_memory",
+    "return_freed_memory",
     "run_batch",
     "run_job",
 ]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
-Job = tuple[str, Unit]
-"""A task, or other work, with the key under which its row is wanted."""
-
 
 class Done(NamedTuple):
-    """The row of a job, and the real time that it took in seconds."""
+    """The row of a job, the real time that it took in seconds, and the memory.
+
+    ``growth`` is by how many bytes the process grew at most; 0 where that was not measured.
+    """
 
     row: Row
     seconds: float
+    growth: int = 0
 
 
 class OtherSource(InputError):  # noqa: N818 - it is told like its parent
@@ -73,6 +76,12 @@ def keep_freed_memory() -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, 256 * MIB)
 
 
+def return_freed_memory() -> None:
+    """Give memory that this process has freed back to the system, after work that took much."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def run_job(job: Job) -> Done:
     """Return what a job comes to. Raises `InputError` where its key would not be the wanted one."""
     key, unit = job
@@ -84,13 +93,14 @@ def run_job(job: Job) -> Done:
             f"the source of algorithm '{described['algorithm']}' or of workload "
             f"'{described['workload']}' was changed during the sweep; run it again"
         )
-    if isinstance(resolved, ResolvedTask):
-        measured = execute(resolved).result.as_dict()
-    else:
-        measured = dict(resolved.run())
+    with growth_of(unit) as growth:
+        if isinstance(resolved, ResolvedTask):
+            measured = execute(resolved).result.as_dict()
+        else:
+            measured = dict(resolved.run())
     row = Row(key, described, measured)
     _ = row.text  # made here, where there are many, and not by the one that stores it
-    return Done(row, time.perf_counter() - started)
+    return Done(row, time.perf_counter() - started, growth.bytes)
 
 
 def run_batch(jobs: Sequence[Job], budget: float) -> list[Done]:

@@ -121,4 +121,4 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))  # they are flat; `dataclasses.asdict` would look into each

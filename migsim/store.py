@@ -11,9 +11,11 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import itertools
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +52,57 @@ class Row:
         """The line in the file, without its end."""
         return canonical_json({"key": self.key, "result": self.result, "task": self.task})
 
+    def forget_text(self) -> None:
+        """Make the text anew when it is asked for again: a third of the memory of a row."""
+        self.__dict__.pop("text", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (self.key, self.task, self.result, self.__dict__.get("text"))
+
+
+def _received(key: str, task: Any, result: Any, text: str | None) -> Row:
+    """Return a row that another process has sent, with its text if that was made there."""
+    row = _lean(key, task, result)
+    if text is not None:
+        row.__dict__["text"] = text
+    return row
+
+
+_MOST_TEXTS = 10_000
+"""Rows of a store up to which their texts are kept: making them anew takes 40 us each."""
+
+_MOST_SHARED = 4096
+
+_shared: dict[str, dict[str, Any]] = {}
+"""Parts of tasks that many have in common, by their texts: machines, links, contents."""
+
+
+def _lean(key: str, task: Any, result: Any) -> Row:
+    """Return a row that shares names, and parts of its task, with others: one sweep has many."""
+    if isinstance(task, dict):
+        task = {sys.intern(name): _share(value) for name, value in task.items()}
+    if isinstance(result, dict):
+        result = {sys.intern(name): value for name, value in result.items()}
+    return Row(key, task, result)
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str):
+        return sys.intern(value)
+    if not isinstance(value, dict):
+        return value
+    known = _shared.get(repr(value))
+    if known is None:
+        known = {sys.intern(name): item for name, item in value.items()}
+        if len(_shared) < _MOST_SHARED:
+            _shared[repr(value)] = known
+    return known
+
 
 def _parse(line: bytes, place: str) -> Row:
     try:
         value = json.loads(line)
-        row = Row(value["key"], value["task"], value["result"])
+        row = _lean(value["key"], value["task"], value["result"])
     except (ValueError, KeyError, TypeError, RecursionError):
         row = None
     if row is None or [type(row.key), type(row.task), type(row.result)] != [str, dict, dict]:
@@ -79,7 +127,7 @@ def read_rows(paths: Iterable[Path]) -> dict[str, Row]:
             for number, line in _complete_lines(path):
                 row = _parse(line, f"{path}:{number}")
                 known = rows.setdefault(row.key, row)
-                if known.text != row.text:
+                if known is not row and known.text != row.text:
                     raise InputError(
                         f"{path}:{number}: task {row.key[:12]} has another result than before, "
                         "but the same task must give the same result"
@@ -144,6 +192,9 @@ class Store:
                 self._file.close()  # what could not be written is not tried again
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
         self.rows.update(fresh)
+        if len(self.rows) > _MOST_TEXTS:
+            for row in self.rows.values() if len(self.rows) - len(fresh) <= _MOST_TEXTS else rows:
+                row.forget_text()
 
     def keep(self, rows: Iterable[Row]) -> None:
         """Hold exactly ``rows``, sorted by key: a file that tells nothing but its set of rows.
@@ -152,13 +203,17 @@ class Store:
         leaves the one or the other. Raises `InputError` where it cannot be written.
         """
         kept = {row.key: row for row in sorted(rows, key=lambda row: row.key)}
-        content = b"".join(row.text.encode() + b"\n" for row in kept.values())
-        if content != self.path.read_bytes():
+        if not self._holds(kept.values()):
             try:
-                self._file = _replaced(self.path, content, self._file)
+                self._file = _replaced(self.path, _lines(kept.values()), self._file)
             except OSError as error:
                 raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
         self.rows = kept
+
+    def _holds(self, rows: Iterable[Row]) -> bool:
+        """Return whether the file has exactly the lines of ``rows``; ends where it has not."""
+        with self.path.open("rb") as file:
+            return all(line == there for line, there in itertools.zip_longest(_lines(rows), file))
 
     def tidy(self) -> None:
         """Bring the file into its one order, that of the keys, as `keep` does."""
@@ -180,8 +235,17 @@ class Store:
         self.close()
 
 
-def _replaced(path: Path, content: bytes, old: BinaryIO) -> BinaryIO:
-    """Put a file with ``content`` in place of ``path``, and return it, locked before it shows.
+def _lines(rows: Iterable[Row]) -> Iterator[bytes]:
+    """Yield the lines of rows one by one: all together may be large."""
+    for row in rows:
+        known = "text" in vars(row)
+        yield row.text.encode() + b"\n"
+        if not known:
+            row.forget_text()
+
+
+def _replaced(path: Path, lines: Iterable[bytes], old: BinaryIO) -> BinaryIO:
+    """Put a file of ``lines`` in place of ``path``, and return it, locked before it shows.
 
     ``old``, whose lock kept others out till then, is closed.
     """
@@ -189,7 +253,7 @@ def _replaced(path: Path, content: bytes, old: BinaryIO) -> BinaryIO:
     file = fresh.open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.write(content)
+        file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
         fresh.replace(path)

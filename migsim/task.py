@@ -233,7 +233,14 @@ def key_of(described: Mapping[str, Any]) -> str:
 
 def _flat(value: VirtualMachine | ContentRule | Disk) -> dict[str, Scalar]:
     """Return the fields of a flat dataclass; `dataclasses.asdict` would copy each."""
-    return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    names = _NAMES[type(value)]
+    return {name: getattr(value, name) for name in names}
+
+
+_NAMES = {
+    kind: tuple(item.name for item in dataclasses.fields(kind))
+    for kind in (VirtualMachine, ContentRule, Disk)
+}
 
 
 def _content(rule: ContentRule) -> dict[str, Scalar]:
@@ -261,8 +268,11 @@ def canonical_json(value: Any) -> str:
         return _json(_finite(value))
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def _finite(value: Any) -> Any:

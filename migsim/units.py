@@ -6,6 +6,7 @@ refused, because a reader cannot tell 4 GB from 4 GiB. 1 Mbit/s is 10^6 bit/s.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from fractions import Fraction as Exact
@@ -144,6 +145,11 @@ def parse(
     >>> parse("50MB/s", "page rate", page_size=4096)
     12207.03125
     """
+    return _parsed(text, dimension, page_size, memory)
+
+
+@functools.lru_cache(maxsize=4096)  # a sweep gives the same few texts to every task
+def _parsed(text: str, dimension: Dimension, page_size: int | None, memory: int | None) -> float:
     wanted = EXPECTED[dimension]
     match = _NUMBER.fullmatch(text)
     if text.strip().lower() in {"inf", "unlimited", "infinity"}:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from migsim.parameters import Scalar
 from migsim.task import Task
 
-__all__ = ["ResolvedWork", "Unit", "Work", "told"]
+__all__ = ["Job", "ResolvedWork", "Unit", "Work", "told"]
 
 
 class ResolvedWork(Protocol):
@@ -59,6 +59,9 @@ class Work(Protocol):
 
 Unit: TypeAlias = Task | Work
 """What one row of results comes from."""
+
+Job: TypeAlias = tuple[str, Unit]
+"""A unit, with the key under which its row is wanted."""
 
 
 def told(unit: Unit) -> str:

@@ -8,15 +8,17 @@ import os
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
+from migsim.footprint import Admission
 from migsim.interrupts import interrupts_held
-from migsim.jobs import Done, Job, Stopped, keep_freed_memory, run_job
+from migsim.jobs import Done, Job, Stopped, keep_freed_memory, return_freed_memory, run_job
 
 __all__ = ["Crew", "default_workers"]
 
@@ -26,6 +28,12 @@ it need not wait for this process, and no long migration waits for another."""
 
 _STORE_SECONDS = 0.1
 """For how long results are gathered before they are stored: a disk takes milliseconds each time."""
+
+_ONE_THREAD = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+"""The environment in which workers load NumPy and what is beside it: each has one processor, and
+libraries would start as many threads as there are, in every worker."""
 
 _Answer = Done | Exception
 
@@ -62,6 +70,8 @@ def _serve(connection: Connection) -> None:
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
             answer = error
         connection.send(answer)
+        if isinstance(answer, Done) and answer.growth:
+            return_freed_memory()
 
 
 class Crew:
@@ -99,7 +109,7 @@ class Crew:
             yield from _run_here(jobs)
             return
         try:
-            yield from _hand_out(deque(jobs), self.members(count))
+            yield from _hand_out(Admission(jobs), self.members(count))
         except BaseException:
             self.end(kill=True)  # what they are at is not wanted any more
             raise
@@ -142,26 +152,41 @@ def _run_here(jobs: Sequence[Job]) -> Generator[list[Done]]:
         yield done
 
 
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for processes that are started in a ``with`` block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _start_worker(crew: dict[Connection, BaseProcess]) -> None:
     # A fork server: workers start clean whatever threads this process has, and share its imports.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["migsim.jobs"])
     here, there = context.Pipe()
     with interrupts_held():
+        with _environment(_ONE_THREAD):
+            forkserver.ensure_running()
         worker = context.Process(target=_serve, args=(there,))
         worker.start()
         crew[here] = worker
     there.close()  # so that its end is seen
 
 
-def _hand_out(missing: deque[Job], crew: dict[Connection, BaseProcess]) -> Generator[list[Done]]:
+def _hand_out(missing: Admission, crew: dict[Connection, BaseProcess]) -> Generator[list[Done]]:
     died = False
-    at_work = dict.fromkeys(crew, 0)
 
     def give(pipe: Connection, jobs: int) -> None:
-        while missing and at_work[pipe] < jobs:
-            pipe.send(missing.popleft())
-            at_work[pipe] += 1
+        while missing.under_way(pipe) < jobs and (job := missing.take(pipe)) is not None:
+            pipe.send(job)
 
     for pipe in crew:
         try:
@@ -171,9 +196,9 @@ def _hand_out(missing: deque[Job], crew: dict[Connection, BaseProcess]) -> Gener
     done: list[Done] = []
     due = math.inf  # when what is done has to be stored
     wrong: Exception | None = None
-    while wrong is None and not died and any(at_work.values()):
+    while wrong is None and not died and missing.busy:
         patience = max(0.0, due - time.monotonic()) if done else None
-        ready = wait([pipe for pipe, jobs in at_work.items() if jobs], patience)
+        ready = wait([pipe for pipe in crew if missing.under_way(pipe)], patience)
         for pipe in (pipe for pipe in crew if pipe in ready):
             try:
                 answer: _Answer = pipe.recv()
@@ -182,8 +207,10 @@ def _hand_out(missing: deque[Job], crew: dict[Connection, BaseProcess]) -> Gener
                     continue
                 due = due if done else time.monotonic() + _STORE_SECONDS
                 done.append(answer)
-                at_work[pipe] -= 1
+                missing.ended(pipe, answer.growth)
                 give(pipe, 2 if answer.seconds < _SHORT_SECONDS else 1)
+                for idle in crew:  # those for which there was no memory
+                    give(idle, 1)
             except (EOFError, OSError):  # the latter where it died within a message
                 died = True  # what the others have finished is kept before that is told
         if done and time.monotonic() >= due:

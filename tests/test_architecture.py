@@ -30,7 +30,7 @@ LAYERS = [
     ["looks"],
     ["disk_acts"],
     ["migration"],
-    ["simulate", "store", "sweep", "time_left"],
+    ["simulate", "store", "sweep", "time_left", "footprint"],
     ["jobs", "drawing"],
     ["workers", "cluster"],
     ["collect", "experiment", "results", "adaptive"],

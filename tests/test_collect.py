@@ -40,6 +40,12 @@ def plain(migration, *, log: str = "", name: str = ""):
     migration.send(migration.everything)
     migration.resume()
 
+def counting(migration):
+    """Gives up, and tells how many threads its process has once it has multiplied matrices."""
+    import numpy as np
+    np.ones((500, 500)) @ np.ones((500, 500))
+    migration.give_up(f"{len(os.listdir('/proc/self/task'))} threads")
+
 def failing(migration):
     """Fails on its second act."""
     migration.send(migration.everything)
@@ -100,6 +106,12 @@ def test_a_crew_stays_for_several_sweeps_and_ends_with_its_block(tmp_path: Path)
     assert not any(worker.is_alive() for worker in workers)
     assert [row.text for row in second] == [row.text for row in gather(tmp_path / "1", sweep(6))]
     assert second[:2] == first
+
+
+def test_a_worker_computes_with_one_thread(tmp_path: Path, mine: str) -> None:
+    rows = gather(tmp_path / "2", sweep(2, algorithm=f"{mine}:counting"), workers=2)
+    assert {row.result["error"] for row in rows} == {"2 threads"}  # one watches the parent
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 def test_a_crew_whose_worker_died_is_ended(tmp_path: Path, mine: str) -> None:

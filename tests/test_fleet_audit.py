@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -382,16 +381,29 @@ def test_whatever_happens_nobody_is_astray_without_a_reason(
         state = follow(state, log.record(0.0, "joined", host))
     for machine in VMS:
         state = follow(state, log.record(0.0, "placed", machine, host="h0"))
-    accepted = read_entries(path)
+    accepted, in_place = read_entries(path), state.copy()
     for n, (kind, machine, host, other, where, reason) in enumerate(acts):
         subject = host if kind in {"joined", "crashed", "recovered"} else machine
         entry = log.record(
             float(n), kind, subject, host=host, source=host, destination=other, runs_at=where,
             reason=reason,
         )  # fmt: skip
-        with contextlib.suppress(InputError):
+        before = (in_place.copy(), state)
+        try:
             state = follow(state, entry)
             accepted.append(entry)
+            in_place.follow(entry)
+        except InputError:
+            with pytest.raises(InputError):
+                in_place.follow(entry)
+            assert (in_place, state) == before
+        assert in_place == state
+        for name in HOSTS:
+            here = [m for m, hosts in state.runs_at.items() if name in hosts]
+            coming = [m for m, pair in state.under_way.items() if pair[1] == name]
+            assert list(in_place.running(name)) == here
+            both = {*here, *coming}
+            assert list(in_place.holding(name)) == [m for m in state.runs_at if m in both]
         assert {m for m, hosts in state.runs_at.items() if len(hosts) != 1} == set(state.astray)
         assert all(state.astray.values())
         assert all(host in state.up for hosts in state.runs_at.values() for host in hosts)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -420,3 +421,25 @@ def test_rows_look_the_same_fresh_and_read_again_even_infinite_ones(tmp_path: Pa
     assert two["link.rate"].tolist() == [125e6, math.inf]
     assert two["link.rate"].dtype == float
     assert one.to_csv() == two.to_csv()
+
+
+def test_rows_share_what_they_have_in_common_and_many_keep_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [pickle.loads(pickle.dumps(Row(key, dict(TASK), dict(RESULT)))) for key in "abc"]
+    for row in sent:
+        parts = [name for name, value in TASK.items() if isinstance(value, dict)]
+        assert parts
+        assert all(row.task[name] is sent[0].task[name] for name in parts)
+        assert {id(name) for name in row.result} == {id(name) for name in sent[0].result}
+    whole = Row("d", {"args": {"x": 1}}, {}), Row("e", {"args": {"x": 1.0}}, {})
+    texts = [row.text for row in whole]
+    assert [pickle.loads(pickle.dumps(row)).text for row in whole] == texts  # 1 is not 1.0
+    monkeypatch.setattr("migsim.store._MOST_TEXTS", 2)
+    with Store(tmp_path) as store:
+        store.add(*sent[:2])
+        assert all("text" in vars(row) for row in store.rows.values())
+        store.add(*sent[2:])
+        store.tidy()
+        assert not any("text" in vars(row) for row in store.rows.values())
+        assert store.path.read_text().splitlines() == [row.text for row in sent]

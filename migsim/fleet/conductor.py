@@ -230,14 +230,14 @@ class Conductor:
         asking = sorted((r for r in self._riders if r.asked < end), key=lambda rider: rider.asked)
         divided = []
         for group in _connected(self._riders):
-            members = [rider for rider in asking if rider in group]
+            within = set(group)
+            members = [rider for rider in asking if rider in within]
             if members:
                 divided.append((group, members, *self._rates(members, group, end)))
         # Whoever ends may make room for one that starts anywhere.
         soonest = math.inf
         if self._awaits() and len(self._riders) > 1:
-            soonest = min((rider.asked for rider in self._riders if rider not in asking),
-                          default=math.inf)  # fmt: skip
+            soonest = min((r.asked for r in self._riders if r.asked >= end), default=math.inf)
             for _, _, busy, rates in divided:
                 soonest = min(soonest, _first_rest(busy, rates))
         for group, members, busy, rates in divided:
@@ -254,7 +254,7 @@ class Conductor:
     ) -> tuple[list[_Rider], list[float]]:
         """Return who in a ``group`` sends in this tick, first those that ask, and how fast."""
         # A round trip that is longer than a tick keeps its sender from asking again.
-        busy = asking + [r for r in group if r.asked >= end and r.since < end and r not in asking]
+        busy = asking + [r for r in group if r.asked >= end and r.since < end]
         rates = max_min_shares(
             {link: self._capacities[link] for rider in busy for link in rider.crossing.links},
             [rider.crossing.links for rider in busy],
@@ -267,7 +267,8 @@ class Conductor:
         self, group: list[_Rider], asking: list[_Rider], busy: list[_Rider], rates: list[float]
     ) -> float:
         """Return up to when nobody in a ``group`` comes or goes, and nothing happens."""
-        until = min((rider.asked for rider in group if rider not in asking), default=math.inf)
+        known = set(asking)
+        until = min((rider.asked for rider in group if rider not in known), default=math.inf)
         if self._events:
             until = min(until, self._events[0][0])
         return min(until, _first_rest(busy, rates)) if len(group) > 1 else until

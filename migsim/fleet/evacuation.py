@@ -69,9 +69,10 @@ def plan_evacuation(
 
     The number of migrations at a time matters most, so it is chosen with the first order, and the
     others are tried with that. ``to`` names the destination of each machine. Faults are not
-    foreseen.
+    foreseen, and what is under way is taken to have arrived.
     """
     calm = dataclasses.replace(fleet, failures=(), jobs=())
+    positions = Positions(calm, positions.state.settled())
     forecast = Forecast(calm)
 
     def simulated(order: Order, concurrency: int) -> Candidate:

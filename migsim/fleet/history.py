@@ -14,7 +14,7 @@ from typing import Any
 
 from migsim.errors import InputError
 from migsim.fleet.chain import Entry
-from migsim.fleet.state import State, follow
+from migsim.fleet.state import State
 
 __all__ = ["Cancelled", "Emptying", "History", "Leg", "Trouble", "read_history", "running"]
 
@@ -144,21 +144,25 @@ def read_history(entries: Sequence[Entry], until: float = math.inf) -> History:
     last = entries[-1].at if entries else 0.0
     told = [entry for entry in entries if entry.at <= until]
     history = History(entries=told, at=min(until, last))
+    latest: dict[str, int] = {}  # the last leg of each machine
+    seen: list[int] = []  # changes of the host of each of `emptyings` when it was looked at
     for entry in history.entries:
-        before, history.state = history.state, follow(history.state, entry)
-        _note(history, entry, before)
-        _see_who_is_empty(history, entry)
+        was_under_way = entry.subject in history.state.under_way
+        history.state.follow(entry)
+        _note(history, entry, latest, was_under_way=was_under_way)
+        _see_who_is_empty(history, entry, seen)
     return history
 
 
-def _note(history: History, entry: Entry, before: State) -> None:
-    """Add to a history what an entry tells; ``before`` is the state before it."""
+def _note(history: History, entry: Entry, latest: dict[str, int], *, was_under_way: bool) -> None:
+    """Add to a history what an entry tells; before it, its machine may have been under way."""
     details = entry.details
     if entry.kind == "opened":
         history.name, history.digest = entry.subject, entry.key
     elif entry.kind == "decided":
         _note_decision(history, entry)
     elif entry.kind == "started":
+        latest[entry.subject] = len(history.legs)
         history.legs.append(
             Leg(
                 vm=entry.subject, source=_text(entry, "source"), started=entry.at,
@@ -167,11 +171,11 @@ def _note(history: History, entry: Entry, before: State) -> None:
             )
         )  # fmt: skip
     elif entry.kind in {"completed", "failed"}:
-        _end(history, entry, str(details.get("ending", "completed")))
+        _end(history, latest[entry.subject], entry, str(details.get("ending", "completed")))
     elif entry.kind == "cancelled":
         reason = str(details.get("reason", ""))
-        if entry.subject in before.under_way:
-            _end(history, entry, "stayed")
+        if was_under_way:
+            _end(history, latest[entry.subject], entry, "stayed")
         history.cancelled.append(
             Cancelled(at=entry.at, vm=entry.subject, job=str(details.get("job", "")), reason=reason)
         )
@@ -197,9 +201,8 @@ def _note_decision(history: History, entry: Entry) -> None:
         )
 
 
-def _end(history: History, entry: Entry, ending: str) -> None:
-    """End the migration under way of the entry's machine."""
-    place = max(k for k, leg in enumerate(history.legs) if leg.vm == entry.subject)
+def _end(history: History, place: int, entry: Entry, ending: str) -> None:
+    """End the leg at a place: the migration under way of the entry's machine."""
     details: dict[str, Any] = dict(entry.details)
     history.legs[place] = dataclasses.replace(
         history.legs[place], ended=entry.at, ending=ending, paused=details.get("paused"),
@@ -216,10 +219,14 @@ def _mend(history: History, entry: Entry) -> None:
             history.troubles[place] = dataclasses.replace(trouble, ends=entry.at)
 
 
-def _see_who_is_empty(history: History, entry: Entry) -> None:
+def _see_who_is_empty(history: History, entry: Entry, seen: list[int]) -> None:
     for place, one in enumerate(history.emptyings):
-        if math.isfinite(one.empty) or one.crashed:
+        changes = history.state.changes[one.host]
+        if place == len(seen):
+            seen.append(-1)
+        if math.isfinite(one.empty) or one.crashed or seen[place] == changes:
             continue
+        seen[place] = changes
         left = running(history.state, one.host)
         if entry.kind == "crashed" and entry.subject == one.host:
             history.emptyings[place] = dataclasses.replace(one, crashed=True)
@@ -231,7 +238,7 @@ def _see_who_is_empty(history: History, entry: Entry) -> None:
 
 def running(state: State, host: str) -> tuple[str, ...]:
     """Return the machines that run on a host."""
-    return tuple(name for name, hosts in state.runs_at.items() if host in hosts)
+    return state.running(host)
 
 
 def _text(entry: Entry, name: str) -> str:

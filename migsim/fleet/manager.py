@@ -19,13 +19,19 @@ from migsim.fleet.handover import Place, Where
 from migsim.fleet.model import Failure, Fleet
 from migsim.fleet.positions import Positions
 from migsim.fleet.requests import Attempt, Request
-from migsim.fleet.state import State, follow
-from migsim.fleet.topology import capacities, path
+from migsim.fleet.state import State
+from migsim.fleet.topology import Path, capacities, path
 from migsim.fleet.trip import Trip, make_trip
+from migsim.fleet.waiting import Waiting
 from migsim.gang import Gang
 from migsim.simulate import Outcome, execute
 
 __all__ = ["Manager", "Minutes", "Recorder"]
+
+_LETS_START: frozenset[Kind] = frozenset(
+    {"placed", "stopped", "completed", "failed", "crashed", "recovered", "joined"}
+)
+"""What may let a migration start that waits, or end its waiting otherwise."""
 
 _MOST_DOUBLINGS = 30
 """Of the wait before a retry: from 10 s on that is three centuries, and still a number."""
@@ -108,7 +114,8 @@ class Manager:
         self.forecast = Forecast(fleet)
         self.carried: Counter[str] = Counter()
         self.concurrency = dict(concurrency or {})
-        self._queue: list[Request] = []
+        self._queue = Waiting()
+        self._paths: dict[tuple[str, str], Path] = {}
         self._rides: dict[str, _Ride] = {}
         self._under_way: Counter[str] = Counter()  # migrations of each job and place with a limit
         self._policy = Policy(
@@ -136,7 +143,14 @@ class Manager:
     def record(self, kind: Kind, subject: str, key: str = "", **details: Detail) -> None:
         """Keep that something happens now; the state of the fleet follows from it."""
         entry = self._recorder.record(self.now, kind, subject, key, **details)
-        self.positions.state = follow(self.positions.state, entry)
+        told = [_machine(subject), _place(subject)]
+        if kind == "crashed":
+            told += [_machine(name) for name in self.state.running(subject)]
+        elif subject in self.state.under_way:
+            told += [_place(host) for host in self.state.under_way[subject]]
+        self.state.follow(entry)
+        if kind in _LETS_START:
+            self._queue.tell(*told)
 
     def call_at(self, at: float, action: Callable[[], None]) -> None:
         """Let ``action`` happen at a time of the fleet."""
@@ -144,7 +158,8 @@ class Manager:
 
     def want(self, *requests: Request) -> None:
         """Queue migrations; those that were wanted first are started first where both could be."""
-        self._queue.extend(requests)
+        self._queue.tell(*(f"job {request.job}" for request in requests))  # their limit may be new
+        self._queue.add(*requests)
         times = {max(self.now, request.not_before) for request in requests}
         times |= {request.until for request in requests if self.now < request.until < math.inf}
         for at in sorted(times):
@@ -153,8 +168,8 @@ class Manager:
     def run(self) -> None:
         """Go on until nothing is left to do; what could never start is cancelled."""
         self._conductor.run()
-        for request in list(self._queue):
-            self._drop(request, self._why_not(request) or "nothing let it start")
+        for number, request in self._queue:
+            self._drop(number, request, self._obstacle(request)[0] or "nothing let it start")
 
     def _begin(self) -> None:
         for host in self.fleet.hosts:
@@ -166,53 +181,73 @@ class Manager:
 
     def _dispatch(self) -> None:
         """Start what can be started now, in the order in which it was wanted."""
-        for request in list(self._queue):
-            if request.vm in self._rides or self.now < request.not_before:
-                continue
-            here = self.positions.host_of(request.vm)
-            if not here:
+        for number, request in self._queue.due(self.now):
+            here, machine = self.positions.host_of(request.vm), _machine(request.vm)
+            if self.now < request.not_before:
+                self._queue.wait(number, until=request.not_before)
+            elif request.vm in self._rides:
+                self._queue.wait(number, machine)
+            elif not here:
                 reason = self.state.astray.get(request.vm, "it was stopped")
-                self._drop(request, f"{request.vm} does not run: {reason}")
+                self._drop(number, request, f"{request.vm} does not run: {reason}")
             elif request.source and here != request.source:
-                continue  # it is not where this step begins, yet
+                self._queue.wait(number, machine)  # it is not where this step begins, yet
             elif here == request.to:
-                self._drop(request, f"it runs on {here} already")
+                self._drop(number, request, f"it runs on {here} already")
             else:
-                self._start_or_wait(request, here)
+                self._start_or_wait(number, request, here)
 
-    def _start_or_wait(self, request: Request, here: str) -> None:
+    def _start_or_wait(self, number: int, request: Request, here: str) -> None:
         """Start a migration if nothing is in its way; drop it once its window is over."""
-        why_not = self._why_not(request)
+        why_not, place = self._obstacle(request)
         if self.now > request.until:
-            self._drop(request, f"its window has closed: {why_not}")
+            self._drop(number, request, f"its window has closed: {why_not}")
         elif not why_not:
-            self._queue.remove(request)
+            self._queue.remove(number)
             self._start(request, here, self._destination(request))
         elif self.now == request.until:
-            self._drop(request, f"its window closes: {why_not}")
+            self._drop(number, request, f"its window closes: {why_not}")
+        elif place:
+            self._queue.wait(
+                number, _machine(request.vm), _place(request.to), place,
+                until=request.until if request.until < math.inf else None,
+            )  # fmt: skip
 
     def _destination(self, request: Request) -> str:
         if request.to and (request.to in self.state.up or not request.movable):
             return request.to
         return self.positions.choose(request.vm, request.among)
 
-    def _why_not(self, request: Request) -> str:
-        """Return why a migration cannot start now; "" where it can."""
+    def _obstacle(self, request: Request) -> tuple[str, str]:
+        """Return why a migration cannot start now, "" where it can, and what it has to wait for.
+
+        That is "" where anything may let it start, since its destination is not fixed.
+        """
         here = self.positions.host_of(request.vm)
         if not here:
-            return f"{request.vm} does not run"
-        most = self.concurrency.get(request.job)
-        if most and self._under_way[f"job {request.job}"] >= most:
-            return f"{most} migrations of '{request.job}' are under way"
+            return f"{request.vm} does not run", _machine(request.vm)
+        job, most = f"job {request.job}", self.concurrency.get(request.job)
+        if most and self._under_way[job] >= most:
+            return f"{most} migrations of '{request.job}' are under way", job
         to = self._destination(request)
+        fixed = to == request.to
         if not to:
-            return "no host may take it"
+            return "no host may take it", ""
         objection = self.positions.objection(request.vm, to)
         if objection:
-            return objection
-        way = path(self.fleet, here, to)
-        full = [place for place, most in way.limits.items() if self._under_way[place] >= most]
-        return f"{full[0]} has as many migrations as it may" if full else ""
+            return objection, _place(to) if fixed else ""
+        limits = self._path(here, to).limits.items()
+        for place, most in limits:
+            if self._under_way[place] >= most:
+                return f"{place} has as many migrations as it may", place if fixed else ""
+        return "", ""
+
+    def _path(self, source: str, destination: str) -> Path:
+        """Return the way between two hosts, which is looked for once."""
+        ends = source, destination
+        if ends not in self._paths:
+            self._paths[ends] = path(self.fleet, *ends)
+        return self._paths[ends]
 
     def _start(self, request: Request, source: str, destination: str) -> None:
         vm = self.fleet.vms[request.vm]
@@ -251,7 +286,9 @@ class Manager:
         """Find out where a machine runs now that its migration has ended."""
         ride, result = self._rides.pop(name), outcome.result
         request, trip = ride.request, ride.trip
-        self._under_way.subtract([f"job {request.job}", *trip.path.limits])
+        freed = [f"job {request.job}", *trip.path.limits]
+        self._under_way.subtract(freed)
+        self._queue.tell(_machine(name), *freed)
         where = judge(trip.task, outcome, self._policy, _cut_off_by(ride, result.total_seconds))
         where = self._unless_down(where, ride)
         attempt = Attempt(
@@ -301,8 +338,8 @@ class Manager:
         self.record("retried", request.vm, attempt=again.attempt, not_before=again.not_before)
         self.want(again)
 
-    def _drop(self, request: Request, reason: str) -> None:
-        self._queue.remove(request)
+    def _drop(self, number: int, request: Request, reason: str) -> None:
+        self._queue.remove(number)
         self._cancel(request, reason)
 
     def _cancel(self, request: Request, reason: str) -> None:
@@ -344,6 +381,16 @@ class Manager:
         ]  # fmt: skip
         cores = self.fleet.hosts[name].cores * min(slow, default=1.0)
         return Processor(cores, tuple(vm.cpu for vm in self.positions.on(name)))
+
+
+def _machine(name: str) -> str:
+    """Return the place (`Waiting`) of those that wait for a machine to go, arrive or end."""
+    return f"machine {name}"
+
+
+def _place(host: str) -> str:
+    """Return the place of those that wait for room on a host, or for it to be up."""
+    return f"room on {host}"
 
 
 def _cut_off_by(ride: _Ride, seconds: float) -> Fault | None:

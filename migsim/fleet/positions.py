@@ -12,26 +12,20 @@ class Positions:
     """What the state of a fleet means for its machines and hosts.
 
     A machine that migrates holds its memory at both hosts, and counts for rules at both.
+
+    Attributes:
+        state: what all this is about.
     """
 
     def __init__(self, fleet: Fleet, state: State) -> None:
+        """Begin where ``state`` stands, and go on from there with a state of its own."""
         self._fleet = fleet
-        self._holding: dict[str, list[Vm]] = {}
-        self.state = state
+        self.state = state.copy()
+        self._known: dict[str, tuple[int, list[Vm], int]] = {}
         self._rules: dict[str, list[Rule]] = {name: [] for name in fleet.vms}
         for rule in fleet.rules:
             for name in rule.vms:
                 self._rules[name].append(rule)
-
-    @property
-    def state(self) -> State:
-        """The state that all this is about."""
-        return self._state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self._state = state
-        self._holding = {}  # made again when it is asked for
 
     def host_of(self, name: str) -> str:
         """Return the host on which a machine runs; "" where it runs on none, or on two."""
@@ -39,29 +33,25 @@ class Positions:
         return hosts[0] if len(hosts) == 1 else ""
 
     def on(self, host: str) -> list[Vm]:
-        """Return the machines that run on ``host``, in the order of the fleet."""
-        runs_at = self.state.runs_at
-        return [vm for vm in self.holding(host) if host in runs_at[vm.name]]
+        """Return the machines that run on ``host``, in the order in which they were placed."""
+        return [self._fleet.vms[name] for name in self.state.running(host)]
 
     def holding(self, host: str) -> list[Vm]:
         """Return the machines that have memory on ``host``: those that run or arrive there."""
-        if not self._holding:
-            self._holding = {name: [] for name in self._fleet.hosts}
-            for name, hosts in self._hosts_by_machine().items():
-                for place in hosts:
-                    self._holding[place].append(self._fleet.vms[name])
-        return self._holding[host]
-
-    def _hosts_by_machine(self) -> dict[str, set[str]]:
-        """Return the hosts that hold each machine, in the order in which machines were placed."""
-        hosts = {name: set(places) for name, places in self.state.runs_at.items()}
-        for name, (_, destination) in self.state.under_way.items():
-            hosts[name].add(destination)
-        return hosts
+        return self._at(host)[1]
 
     def free_memory(self, host: str) -> int:
         """Return the bytes of memory that ``host`` has left."""
-        return self._fleet.hosts[host].memory - sum(vm.memory for vm in self.holding(host))
+        return self._at(host)[2]
+
+    def _at(self, host: str) -> tuple[int, list[Vm], int]:
+        """Return how often a host has changed, who has memory there, and how much is left."""
+        known, changes = self._known.get(host), self.state.changes[host]
+        if known is None or known[0] != changes:
+            vms = [self._fleet.vms[name] for name in self.state.holding(host)]
+            left = self._fleet.hosts[host].memory - sum(vm.memory for vm in vms)
+            known = self._known[host] = changes, vms, left
+        return known
 
     def objection(self, name: str, host: str) -> str:
         """Return why machine ``name`` may not go to ``host``; "" where it may."""

@@ -7,17 +7,14 @@ ends. The curve of each busy period comes from the round model in `migsim._kerne
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from migsim._kernels.delivery import ENDLESS
 from migsim.errors import ConnectionLost
 from migsim.network.link import Link
-from migsim.network.rounds import MOST_ROUNDS, Curve, Rounds
+from migsim.network.rounds import MOST_ROUNDS, Curve, Rounds, copied, joined
 from migsim.network.sharing import Plans, Share
 
 __all__ = ["Flow"]
@@ -190,16 +187,18 @@ class Flow:
         piece = rounds.draw(self._piece, stop_at=stop_at)
         self._piece = min(2 * self._piece, MOST_ROUNDS)
         keep = self.stream - self._reach
-        old = self.curve.segments[self.curve.segment_of(keep) :].copy()
-        old["at"] += self.shift
-        self.shift = 0.0
-        self.curve = Curve(np.concatenate([old, piece.segments]), piece.end)
+        old = copied(self.curve.segments[self.curve.segment_of(keep) :])
+        if self.shift:
+            old["at"] += self.shift
+            self.shift = 0.0
+        self.curve = Curve(joined(old, piece.segments), piece.end)
         self.segment = self.curve.segment_of(self.stream)
 
     def _ask(self, share: Share) -> None:
         """Wait until it is known which part of the path we have from here on, and for how long."""
         drawn = self.curve.end - self.stream
-        plans = dataclasses.replace(self.plans, bytes=max(0, self.plans.bytes - drawn))
+        plans = self.plans
+        plans = Plans(max(0, plans.bytes - drawn), plans.rests_at, plans.threads)
         grant = share.grant(self._rounds.now, self._busy_since, plans)
         self._horizon, self.cpu = grant.until, grant.cpu
         self._rounds.take(grant.part, grant.until)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from migsim.errors import InputError, did_you_mean
 
 __all__ = ["ENCAPSULATIONS", "ETHERNET", "TCP_IP", "extra_bytes", "parse_encapsulation"]
@@ -26,6 +28,7 @@ ENCAPSULATIONS: dict[str, tuple[int, int]] = {
 }
 
 
+@functools.cache
 def parse_encapsulation(text: str | None) -> tuple[str, ...]:
     """Return the names in a text such as ``vlan,ipsec``. Raises `InputError`.
 
@@ -42,6 +45,7 @@ def parse_encapsulation(text: str | None) -> tuple[str, ...]:
     return names
 
 
+@functools.cache
 def extra_bytes(names: tuple[str, ...], mtu: int) -> tuple[int, float]:
     """Return what encapsulations add to a full packet: outside the MTU, and inside it.
 

@@ -26,7 +26,7 @@ from migsim._types import Record
 from migsim.network.link import Link
 from migsim.network.schedule import Schedule
 
-__all__ = ["MOST_ROUNDS", "Curve", "Rounds"]
+__all__ = ["MOST_ROUNDS", "Curve", "Rounds", "copied", "joined"]
 
 _CONTROLS = {"none": NONE, "reno": RENO, "cubic": CUBIC, "bbr": BBR}
 _KERNELS = {
@@ -40,6 +40,17 @@ MOST_ROUNDS = 2048
 _MOST_SEGMENTS = 1024
 _SYN_RETRIES = 6
 _LEAST_DELAY = 20e-6  # what the hosts themselves take, where a link is given without a round trip
+
+
+def copied(records: Record) -> Record:
+    """Return a copy of records; as bytes, since NumPy copies records field by field."""
+    return records.view(np.uint8).copy().view(records.dtype)
+
+
+def joined(first: Record, second: Record) -> Record:
+    """Return the records of both, in one array."""
+    both: Record = np.concatenate((first.view(np.uint8), second.view(np.uint8)))
+    return both.view(first.dtype)
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ class Rounds:
         plan = link.schedule(seed)
         self._plan = Schedule(plan.at, np.minimum(plan.rate / link.packet, UNLIMITED))
         self._changes = self._plan
+        self._queue = link.queue_bytes, link.packet
         bursts = link.bursts
         self.path: Record = np.zeros(1, dtype=PATH)
         path = self.path[0]
@@ -105,7 +117,7 @@ class Rounds:
         """Return an independent copy."""
         other = Rounds.__new__(Rounds)
         other.__dict__.update(self.__dict__)  # `copy.copy` takes longer than a draw
-        other.path, other.streams = self.path.copy(), self.streams.copy()
+        other.path, other.streams = copied(self.path), copied(self.streams)
         return other
 
     def _open(self) -> None:
@@ -167,7 +179,8 @@ class Rounds:
             rate = np.concatenate([rate[:place], rate[place - 1 : place], rate[place:]])
         self._changes = Schedule(at, rate)
         path = self.path[0]
-        path["queue"] = part * self._link.queue_bytes / self._link.packet
+        queue, packet = self._queue
+        path["queue"] = part * queue / packet
         following = self._changes.following(path["now"])
         path["next_change"], path["rate"] = following, rate[max(0, following - 1)]
 

@@ -108,8 +108,12 @@ def max_min_shares(
     for k in active:
         if not flows[k] and wanted[k] == float("inf"):
             raise ValueError(f"flow {k} crosses no link and has no demand")
+    crossed = [[link for link in dict.fromkeys(flow) if link in left] for flow in flows]
     while active:
-        load = {link: sum(weight[k] for k in active if link in flows[k]) for link in left}
+        load = dict.fromkeys(left, 0.0)
+        for k in active:
+            for link in crossed[k]:
+                load[link] += weight[k]
         by_link = {link: left[link] / load[link] for link in left if load[link] > 0}
         by_demand = {k: (wanted[k] - rates[k]) / weight[k] for k in active}
         step = max(0.0, min([*by_link.values(), *by_demand.values()]))
@@ -118,7 +122,5 @@ def max_min_shares(
         full = {link for link, room in by_link.items() if room <= step}
         for link in by_link:
             left[link] = 0.0 if link in full else left[link] - step * load[link]
-        active = {
-            k for k in active if by_demand[k] > step and not any(link in full for link in flows[k])
-        }
+        active = {k for k in active if by_demand[k] > step and full.isdisjoint(crossed[k])}
     return rates
