@@ -80,6 +80,8 @@ class Coding:
 
     def flush(self) -> int:
         """Return what the packet so far comes to, and begin another; 0 where no page waits."""
+        if not self.in_packets:
+            return 0
         return flushed_size(self.memory.arrays, self.coder)
 
     def _set_costs(self, state: Record, seconds: Floats, file: str) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from migsim import migrate
+from migsim import Link, migrate
 from migsim._jit import kernel_cache_directory
+from migsim.network import bulk_transfer
 from migsim.registry import names
 
 settings.register_profile(
@@ -30,4 +31,7 @@ def _kernels() -> Iterator[None]:
         for workload in names("workload"):
             migrate("hybrid", workload, memory="256MiB")
         migrate("clairvoyant", "uniform", memory="4MiB")
+        for control in ("bbr", "none"):
+            link = Link(rate=1e8, rtt=0.01, loss=0.01, congestion=control, outages="0.05s+0.1s")
+            bulk_transfer(link, duration=0.2)
     yield

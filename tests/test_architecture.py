@@ -13,7 +13,8 @@ from helpers import ROOT
 # package (`network`, `_kernels`, `trace`, `cli`, `validate`, `predict`,
 # `stats`, `compare`, `fleet`), which is one entry.
 LAYERS = [
-    ["_types", "_jit", "errors", "clock", "meter", "result", "digests", "interrupts",
+    ["_types", "_kernel_digest", "_kernel_files"],
+    ["_jit", "errors", "clock", "meter", "result", "digests", "interrupts",
      "files"],
     ["_kernels", "units", "pages", "timeline", "codec_costs", "stats"],
     ["parameters", "hypervisor", "watch", "gang"],

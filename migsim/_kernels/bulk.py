@@ -32,7 +32,7 @@ from migsim._kernels.sets import (
     open_block,
     words_of,
 )
-from migsim._kernels.source import DONE, NEED_ACCESSES
+from migsim._kernels.source import DONE, NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
 from migsim._types import Floats, Integers, Record, Words
 
 __all__ = [
@@ -46,8 +46,7 @@ __all__ = [
 GO_ON_SINGLY = 8
 """A further status than those of `run_source`."""
 
-_LEAST = 8
-"""Pages for which going on in bulk is worth it."""
+_GOING_ON = -1
 _UNLIMITED = 1 << 62
 _NONE = np.uint64(0)
 
@@ -314,8 +313,6 @@ def _add_chosen(o: OpenBlock, pages: Bitmap) -> int:
 def _close(s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind: Integers) -> None:
     """Book the pages that have left, and what was written to them before and after."""
     b = o.state[0]
-    if b.block < 0:
-        return
     if b.done > 0:
         if b.done < b.pages:
             _drop_the_rest(o, todo)
@@ -454,67 +451,71 @@ def run_bulk(
     """Run guest and link as far as blocks of pages leave, in ascending order, as they are.
 
     Arguments as for `run_source`, with content that is not kept track of, and no CPU time of pages
-    or of first writes. Returns `DONE`, `GO_ON_SINGLY`, or `NEED_ACCESSES` where the buffer has to
-    be moved to the next access, ``state.access``, to go on; then ``o`` may hold an open block.
+    or of first writes. Returns what `run_source` does, or `GO_ON_SINGLY`. For `NEED_ACCESSES` the
+    buffer has to be moved to the next access, ``state.access``; meanwhile ``o`` may hold an open
+    block.
     """
     s, b = state[0], o.state[0]
     n = _UNLIMITED if accesses.sweep_pages > 0 else accesses.pages.size
     turn = s.turn if s.buffered else s.ready
-    page = -1
-    if s.begins or s.shift > s.most_shift or (s.encoder_free > turn and not s.buffered):
+    if s.begins or (s.encoder_free > turn and not s.buffered):
         return GO_ON_SINGLY
     while True:
+        page = -1
         if b.block < 0:
             page = next_in(todo, s.cursor)
             if page < 0:
                 page = next_in(todo, 0)
-        sends = b.block >= 0 or page >= 0
-        sends = sends and turn < s.stop_at and s.stream < s.stop_bytes
-        if b.block < 0 or not sends:
+        sends = (b.block >= 0 or page >= 0) and turn < s.stop_at and s.stream < s.stop_bytes
+        status, until, size, count, segment = _GOING_ON, turn, 1, 0, s.segment
+        if not sends:
+            status, until = DONE, max(turn, s.hold)
+        elif s.shift > s.most_shift:
+            status = NEED_BUSY_PERIOD
+        elif b.block >= 0:
+            size = (1 if b.zeros else s.page_bytes) + s.header_bytes
+            segment = segment_of(s.stream + size, s.segment, curve)
+            known = np.inf
+            if s.running and accesses.sweep_pages == 0:
+                known = _time(s, accesses, n - 1)
+            count = _room(s, turn, size, b.pages - b.done, segment, known, curve)
+            if count > 0:
+                until = _turn(s, turn, s.stream + count * size, segment, curve)
+            elif s.stream + s.largest > s.curve_end:
+                status = NEED_CURVE
+            elif s.access > n >> 1:
+                status = NEED_ACCESSES
+            else:  # the next page takes longer than all accesses of the buffer
+                status = GO_ON_SINGLY
+        stop = s.access
+        if s.running:
+            stop = _first_at(s, accesses, n, until)
+            if b.block >= 0 and b.zeros and _spoils_zeros(accesses, s.access, stop, o):
+                status, count, stop = GO_ON_SINGLY, 0, s.access
+            _run_guest(s, sets, accesses, o, stop, turn, size, count, segment, curve)
+            if stop == n:
+                status = NEED_ACCESSES
+        if count > 0:
+            before = turn
+            if count > 1 and s.buffered:
+                before = _turn(s, turn, s.stream + (count - 1) * size, segment, curve)
+            b.done += count
+            s.stream += count * size
+            s.segment = segment
+            s.ready = departure(s.stream, segment, curve) + s.shift
+            turn = _turn(s, before, s.stream, segment, curve)
+            if s.buffered:
+                s.encoder_free = before
+            s.turn = turn
+        if status == NEED_ACCESSES:
+            return status  # and the block stays open
+        if b.block >= 0 and (b.done == b.pages or status != _GOING_ON):
             _close(s, sets, todo, o, sent_by_kind)
-            if s.running:
-                stop = _first_at(s, accesses, n, turn if sends else max(turn, s.hold))
-                _run_guest(s, sets, accesses, o, stop, turn, 1, 0, 0, curve)
-                if stop == n:
-                    return NEED_ACCESSES
-            if not sends:
-                return DONE
+        if status != _GOING_ON:
+            return status
+        if page >= 0:
             chunk = page >> s.chunk_shift
             if uncleared[chunk] != 0:
                 uncleared[chunk] = 0
                 clear_chunk(sets, chunk << s.chunk_shift, (chunk + 1) << s.chunk_shift)
             _open(s, sets, todo, page, o)
-        size = (1 if b.zeros else s.page_bytes) + s.header_bytes
-        segment = segment_of(s.stream + size, s.segment, curve)
-        rest = b.pages - b.done
-        known = np.inf
-        if s.running and accesses.sweep_pages == 0:
-            known = _time(s, accesses, n - 1)
-        count = _room(s, turn, size, rest, segment, known, curve)
-        stop = s.access
-        if s.running:
-            until = _turn(s, turn, s.stream + count * size, segment, curve) if count > 0 else turn
-            stop = _first_at(s, accesses, n, until)
-        if count < min(rest, _LEAST):
-            unhindered = _room(s, turn, size, rest, segment, np.inf, curve)
-            if unhindered >= min(rest, _LEAST) and s.access > n >> 1:
-                return NEED_ACCESSES  # and the block stays open
-            break
-        if b.zeros and _spoils_zeros(accesses, s.access, stop, o):
-            break
-        _run_guest(s, sets, accesses, o, stop, turn, size, count, segment, curve)
-        b.done += count
-        before = turn
-        if count > 1 and s.buffered:
-            before = _turn(s, turn, s.stream + (count - 1) * size, segment, curve)
-        s.stream += count * size
-        s.segment = segment
-        s.ready = departure(s.stream, segment, curve) + s.shift
-        turn = _turn(s, before, s.stream, segment, curve)
-        if s.buffered:
-            s.encoder_free = before
-        s.turn = turn
-        if b.done == b.pages:
-            _close(s, sets, todo, o, sent_by_kind)
-    _close(s, sets, todo, o, sent_by_kind)
-    return GO_ON_SINGLY

@@ -33,7 +33,6 @@ __all__ = [
     "packets_until",
     "reduce_window",
     "start_competitor",
-    "start_stream",
     "unit_draw",
 ]
 
@@ -42,7 +41,7 @@ RENO = 1
 CUBIC = 2
 BBR = 3
 
-# Modes of BBR.
+# Modes of BBR; a new stream, all of whose record is zero, looks for the rate.
 _STARTUP = 0
 _DRAIN = 1
 _PROBE_BANDWIDTH = 2
@@ -163,18 +162,6 @@ def packets_until(chance: float, draw: float) -> float:
     if chance >= 1.0:
         return 0.0
     return np.floor(portable_log(draw) / portable_log(1.0 - chance))
-
-
-@jit
-def start_stream(p: Record, s: Record, window: float, seed: np.uint64) -> None:
-    """Put a stream into the state of a new connection."""
-    s.window = window
-    s.threshold = np.inf
-    s.until_loss = packets_until(p.loss, unit_draw(s, seed))
-    s.until_switch = packets_until(p.burst_begins, unit_draw(s, seed))
-    s.epoch = -1.0
-    s.least_queued = np.inf
-    s.mode = _STARTUP
 
 
 @jit

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.congestion import BBR, awaited_refill, bbr_busy, hold_back, may_grow
+from migsim._kernels.congestion import awaited_refill, bbr_busy, hold_back, may_grow
 from migsim._types import Record
 
-__all__ = ["equal_rounds", "repeat_round"]
+__all__ = ["equal_bbr_rounds", "equal_window_rounds", "repeat_round"]
 
 
 @jit
@@ -23,7 +23,7 @@ def _lossless_rounds(streams: Record) -> float:
 
 
 @jit
-def _equal_window_rounds(p: Record, streams: Record) -> float:
+def _window_rounds(p: Record, streams: Record) -> float:
     """Return how many equal rounds come where no window can grow; 0 if not even one.
 
     The socket buffers limit all streams, or the interface that makes the sender wait; and what
@@ -53,7 +53,7 @@ def _equal_window_rounds(p: Record, streams: Record) -> float:
 
 
 @jit
-def _equal_bbr_rounds(p: Record, streams: Record) -> float:
+def _bbr_rounds(p: Record, streams: Record) -> float:
     """Return how many rounds BBR's streams keep the path busy; a multiple of their cycle of eight.
 
     They do once they know its rate, until one of them next looks for the shortest round trip.
@@ -79,18 +79,37 @@ def _equal_bbr_rounds(p: Record, streams: Record) -> float:
 
 
 @jit
-def equal_rounds(p: Record, streams: Record, change: float) -> float:
-    """Return how many rounds must come that are like this one, more than one, or 0.
+def _may_repeat(p: Record) -> bool:
+    """Return whether nothing is under way in a round that the next one will not have."""
+    return not (p.jitter > 0.0 or p.hold_until > p.now or p.due > p.now or p.cut < np.inf)
+
+
+@jit
+def _more_than_one(p: Record, rounds: float, change: float) -> float:
+    """Return how many of ``rounds`` end before ``change``, or 0 for a single one."""
+    if rounds > 1.0:
+        rounds = min(rounds, np.floor((change - p.now) / p.duration))
+    return rounds if rounds > 1.0 else 0.0
+
+
+@jit
+def equal_window_rounds(p: Record, streams: Record, change: float) -> float:
+    """Return how many rounds of windows must come that are like this one, more than one, or 0.
 
     Until ``change`` nothing happens to the path. Sets `share`, `window`, `standing`, `duration`
     and what each stream sends.
     """
-    if p.jitter > 0.0 or p.hold_until > p.now or p.due > p.now or p.cut < np.inf:
+    if not _may_repeat(p):
         return 0.0
-    rounds = _equal_bbr_rounds(p, streams) if p.control == BBR else _equal_window_rounds(p, streams)
-    if rounds > 1.0:
-        rounds = min(rounds, np.floor((change - p.now) / p.duration))
-    return rounds if rounds > 1.0 else 0.0
+    return _more_than_one(p, _window_rounds(p, streams), change)
+
+
+@jit
+def equal_bbr_rounds(p: Record, streams: Record, change: float) -> float:
+    """Return the same for streams that BBR paces."""
+    if not _may_repeat(p):
+        return 0.0
+    return _more_than_one(p, _bbr_rounds(p, streams), change)
 
 
 @jit

@@ -25,9 +25,9 @@ from migsim._kernels.congestion import (
     grow,
     hold_back,
     may_grow,
+    packets_until,
     reduce_window,
     start_competitor,
-    start_stream,
     unit_draw,
 )
 from migsim._kernels.delivery import (
@@ -36,10 +36,23 @@ from migsim._kernels.delivery import (
     deliver_round,
 )
 from migsim._kernels.draws import portable_exp, random_bits
-from migsim._kernels.repeat import equal_rounds, repeat_round
+from migsim._kernels.repeat import equal_bbr_rounds, equal_window_rounds, repeat_round
 from migsim._types import Floats, Record
 
-__all__ = ["UNLIMITED", "open_streams", "pause_streams", "run_rounds"]
+__all__ = [
+    "FIRST_DRAWS",
+    "UNLIMITED",
+    "draw_first_losses",
+    "open_competitors",
+    "pause_streams",
+    "run_bbr_rounds",
+    "run_plain",
+    "run_window_rounds",
+    "wait_for_link",
+]
+
+FIRST_DRAWS = 2
+"""Random numbers that `draw_first_losses` draws for a stream."""
 
 UNLIMITED = 1e18
 """Packets per second that stand for a rate without limit."""
@@ -48,13 +61,22 @@ _RETRANSMISSIONS = 15  # after so many in vain the connection is closed (tcp_ret
 
 
 @jit
-def open_streams(path: Record, streams: Record, window: float, seed: np.uint64) -> None:
-    """Put our streams into the state of new connections, the others into that of old ones."""
+def draw_first_losses(path: Record, streams: Record, seed: np.uint64) -> None:
+    """Draw when each new stream loses its first packet, and when losses come in bursts."""
     p = path[0]
     for k in range(streams.size):
-        start_stream(p, streams[k], window, random_bits(seed, k))
-        if k >= p.own:
-            start_competitor(p, streams[k], streams.size - p.own)
+        s = streams[k]
+        s.draws = 0
+        s.until_loss = packets_until(p.loss, unit_draw(s, random_bits(seed, k)))
+        s.until_switch = packets_until(p.burst_begins, unit_draw(s, random_bits(seed, k)))
+
+
+@jit
+def open_competitors(path: Record, streams: Record) -> None:
+    """Put the streams of others into the state of old connections."""
+    p = path[0]
+    for k in range(p.own, streams.size):
+        start_competitor(p, streams[k], streams.size - p.own)
 
 
 # ---- a bottleneck that changes --------------------------------------------------------------
@@ -104,38 +126,6 @@ def _follow_schedule(p: Record, change_at: Floats, change_to: Floats) -> None:
     while p.next_change < change_at.size and change_at[p.next_change] <= p.now:
         p.rate = change_to[p.next_change]
         p.next_change += 1
-
-
-@jit
-def _wait_for_link(
-    p: Record, streams: Record, change_at: Floats, change_to: Floats, curve: Record
-) -> None:
-    """Let an outage pass: time-outs double until one falls into a time when the link is up."""
-    p.window, p.standing = 0.0, 0.0
-    append_segment(p, p.now, 0.0, curve)
-    timeout = p.delay + LEAST_TIMEOUT
-    tries = 0
-    while p.rate <= 0.0:
-        tries += 1
-        if p.control == NONE and p.next_change < change_at.size:
-            p.now = change_at[p.next_change]
-        elif tries > _RETRANSMISSIONS + 1:
-            p.dead = 1
-            return
-        else:
-            p.now += timeout
-            timeout = min(2.0 * timeout, LONGEST_TIMEOUT)
-        _follow_schedule(p, change_at, change_to)
-    p.duration = 0.0
-    if p.held > 0.0:  # what had come behind a hole, which is filled now
-        p.hold_until = p.now + p.delay
-    for k in range(streams.size):
-        s = streams[k]
-        s.backlog = 0.0
-        if p.control != BBR:
-            s.sent, s.lost = 0.0, 0.0
-            reduce_window(p, s)
-            s.wakes, s.timeouts = 0.0, 0
 
 
 @jit
@@ -261,7 +251,52 @@ def _bbr_round(p: Record, streams: Record, seed: np.uint64, curve: Record) -> No
 
 
 @jit
-def run_rounds(
+def _goes_on(p: Record, rounds: int, stop_bytes: int, stop_at: float, curve: Record) -> bool:
+    """Return whether another round is to be made, and can be."""
+    if p.rounds >= rounds or p.delivered * p.segment > stop_bytes or p.now >= stop_at:
+        return False
+    return p.segments + SEGMENTS_A_ROUND <= curve.size and not p.dead
+
+
+@jit
+def _begin_round(p: Record, seed: np.uint64, change_at: Floats, change_to: Floats) -> bool:
+    """Begin a round; return whether the link is up in it."""
+    _follow_schedule(p, change_at, change_to)
+    p.rounds += 1
+    p.began, p.before, p.repeats = p.now, p.delivered, 1.0
+    if p.rate <= 0.0:
+        return False
+    p.trip = p.delay
+    if p.jitter > 0.0:
+        p.trip += p.jitter * unit_draw(p, seed)
+    return True
+
+
+@jit
+def _next_change(p: Record, change_at: Floats) -> float:
+    return change_at[p.next_change] if p.next_change < change_at.size else np.inf
+
+
+@jit
+def _make_equal_rounds(path: Record, streams: Record, rounds: float, curve: Record) -> None:
+    """Make ``rounds`` rounds in one step."""
+    p = path[0]
+    p.repeats = rounds
+    append_segment(p, p.now, p.duration / (p.share * p.window * p.segment), curve)
+    if rounds < np.inf:
+        repeat_round(path, streams, rounds)
+    p.delivered += rounds * p.share * p.window
+    p.now += rounds * p.duration
+
+
+@jit
+def _end_round(p: Record) -> None:
+    p.now = min(p.now, p.cut)
+    p.used, p.due = 0.0, 0.0
+
+
+@jit
+def run_window_rounds(
     path: Record,
     streams: Record,
     seed: np.uint64,
@@ -271,53 +306,114 @@ def run_rounds(
     stop_bytes: int,
     stop_at: float,
     curve: Record,
-) -> None:
-    """Make rounds and draw their curve: `path.segments` of `migsim._kernels.curve.CURVE`.
+) -> bool:
+    """Make rounds of Reno or CUBIC and draw their curve.
 
-    Ends after ``rounds`` rounds, where more than ``stop_bytes`` bytes are delivered, behind
-    ``stop_at``, where the curve is full, or where the path is steady for ever. ``change_at`` and
-    ``change_to`` are the schedule of the bottleneck's capacity in packets per second.
+    The curve goes to ``curve`` (`migsim._kernels.curve.CURVE`), behind the `path.segments` that are
+    there. Ends with `path.rounds` at ``rounds``, where more than ``stop_bytes`` bytes are
+    delivered, behind ``stop_at``, where the curve is full, or where the path is steady for ever;
+    then it returns True. False where the link is down: `wait_for_link` comes next. ``change_at``
+    and ``change_to`` are the schedule of the bottleneck's capacity in packets per second.
     """
     p = path[0]
-    p.rounds, p.segments = 0, 0
-    while p.rounds < rounds and p.delivered * p.segment <= stop_bytes and p.now < stop_at:
-        if p.segments + SEGMENTS_A_ROUND > curve.size or p.dead:
-            break
-        _follow_schedule(p, change_at, change_to)
-        p.rounds += 1
-        p.began, p.before, p.repeats = p.now, p.delivered, 1.0
-        if p.rate <= 0.0:
-            _wait_for_link(p, streams, change_at, change_to, curve)
-            continue
-        p.trip = p.delay
-        if p.jitter > 0.0:
-            p.trip += p.jitter * unit_draw(p, seed)
+    while _goes_on(p, rounds, stop_bytes, stop_at, curve):
+        if not _begin_round(p, seed, change_at, change_to):
+            return False
         _look_ahead(p, streams, change_at, change_to)
-        change = change_at[p.next_change] if p.next_change < change_at.size else np.inf
-        if p.control == NONE:
-            p.capacity, p.window, p.share, p.duration = p.rate, p.rate * p.delay, 1.0, p.delay
-            append_segment(
-                p, p.now, 1.0 / (p.rate * p.segment) if p.rate < UNLIMITED else 0.0, curve
-            )
-            p.delivered += (change - p.now) * p.rate
-            p.now = change
-            continue
         _fill_sockets(p, streams)
-        equal = equal_rounds(p, streams, change)
+        equal = equal_window_rounds(p, streams, _next_change(p, change_at))
         if equal > 0.0:
-            p.repeats = equal
-            append_segment(p, p.now, p.duration / (p.share * p.window * p.segment), curve)
-            if equal < np.inf:
-                repeat_round(path, streams, equal)
-            p.delivered += equal * p.share * p.window
-            p.now += equal * p.duration
+            _make_equal_rounds(path, streams, equal, curve)
             continue
-        if p.control == BBR:
-            _bbr_round(p, streams, seed, curve)
+        _window_round(p, streams, seed, curve)
+        _end_round(p)
+    return True
+
+
+@jit
+def run_bbr_rounds(
+    path: Record,
+    streams: Record,
+    seed: np.uint64,
+    change_at: Floats,
+    change_to: Floats,
+    rounds: int,
+    stop_bytes: int,
+    stop_at: float,
+    curve: Record,
+) -> bool:
+    """Make rounds of BBR, as `run_window_rounds` does those of windows."""
+    p = path[0]
+    while _goes_on(p, rounds, stop_bytes, stop_at, curve):
+        if not _begin_round(p, seed, change_at, change_to):
+            return False
+        _look_ahead(p, streams, change_at, change_to)
+        _fill_sockets(p, streams)
+        equal = equal_bbr_rounds(p, streams, _next_change(p, change_at))
+        if equal > 0.0:
+            _make_equal_rounds(path, streams, equal, curve)
+            continue
+        _bbr_round(p, streams, seed, curve)
+        _end_round(p)
+    return True
+
+
+@jit
+def run_plain(
+    path: Record,
+    streams: Record,
+    seed: np.uint64,
+    change_at: Floats,
+    change_to: Floats,
+    rounds: int,
+    stop_bytes: int,
+    stop_at: float,
+    curve: Record,
+) -> bool:
+    """Draw the curve of a path without windows: one round for each change of its rate."""
+    p = path[0]
+    while _goes_on(p, rounds, stop_bytes, stop_at, curve):
+        if not _begin_round(p, seed, change_at, change_to):
+            return False
+        change = _next_change(p, change_at)
+        p.capacity, p.window, p.share, p.duration = p.rate, p.rate * p.delay, 1.0, p.delay
+        append_segment(p, p.now, 1.0 / (p.rate * p.segment) if p.rate < UNLIMITED else 0.0, curve)
+        p.delivered += (change - p.now) * p.rate
+        p.now = change
+    return True
+
+
+@jit
+def wait_for_link(
+    path: Record, streams: Record, change_at: Floats, change_to: Floats, curve: Record
+) -> None:
+    """Let an outage pass: time-outs double until one falls into a time when the link is up."""
+    p = path[0]
+    p.window, p.standing = 0.0, 0.0
+    append_segment(p, p.now, 0.0, curve)
+    timeout = p.delay + LEAST_TIMEOUT
+    tries = 0
+    while p.rate <= 0.0:
+        tries += 1
+        if p.control == NONE and p.next_change < change_at.size:
+            p.now = change_at[p.next_change]
+        elif tries > _RETRANSMISSIONS + 1:
+            p.dead = 1
+            return
         else:
-            _window_round(p, streams, seed, curve)
-        p.now = min(p.now, p.cut)
-        p.used, p.due = 0.0, 0.0
+            p.now += timeout
+            timeout = min(2.0 * timeout, LONGEST_TIMEOUT)
+        _follow_schedule(p, change_at, change_to)
+    p.duration = 0.0
+    if p.held > 0.0:  # what had come behind a hole, which is filled now
+        p.hold_until = p.now + p.delay
+    for k in range(streams.size):
+        s = streams[k]
+        s.backlog = 0.0
+        if p.control != BBR:
+            s.sent, s.lost = 0.0, 0.0
+            reduce_window(p, s)
+            s.wakes, s.timeouts = 0.0, 0
 
 
 @jit

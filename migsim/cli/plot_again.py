@@ -37,10 +37,9 @@ def timeline(path: Path | None, key: str | None, out: Output, **options: Any) ->
     and looked at the second time, which changes nothing of it.
     """
     from migsim.drawing import draw_migration
-    from migsim.simulate import load_kernels, watched
+    from migsim.simulate import watched
 
     task = _stored(path, key, options) if path or key else _given(options)
-    load_kernels(task)
     with working("simulates the migration"):
         outcome, samples = watched(task)
     result = outcome.result

@@ -11,8 +11,17 @@ from migsim._kernels.congestion import BBR, CUBIC, NONE, PATH, RENO, STREAM
 from migsim._kernels.curve import CURVE
 from migsim._kernels.delivery import ENDLESS
 from migsim._kernels.draws import random_bits
-from migsim._kernels.repeat import repeat_round
-from migsim._kernels.tcp import UNLIMITED, open_streams, pause_streams, run_rounds
+from migsim._kernels.tcp import (
+    FIRST_DRAWS,
+    UNLIMITED,
+    draw_first_losses,
+    open_competitors,
+    pause_streams,
+    run_bbr_rounds,
+    run_plain,
+    run_window_rounds,
+    wait_for_link,
+)
 from migsim._types import Record
 from migsim.network.link import Link
 from migsim.network.schedule import Schedule
@@ -20,6 +29,12 @@ from migsim.network.schedule import Schedule
 __all__ = ["MOST_ROUNDS", "Curve", "Rounds", "copied", "joined"]
 
 _CONTROLS = {"none": NONE, "reno": RENO, "cubic": CUBIC, "bbr": BBR}
+_KERNELS = {
+    NONE: run_plain,
+    RENO: run_window_rounds,
+    CUBIC: run_window_rounds,
+    BBR: run_bbr_rounds,
+}
 MOST_ROUNDS = 2048
 """Rounds of one piece of the curve."""
 _MOST_SEGMENTS = 1024
@@ -106,9 +121,17 @@ class Rounds:
         return other
 
     def _open(self) -> None:
-        self.streams.view(np.uint8)[:] = 0
-        self.path["dead"] = 0
-        open_streams(self.path, self.streams, float(self._link.initial_window), self._seed)
+        streams, path = self.streams, self.path[0]
+        streams.view(np.uint8)[:] = 0
+        path["dead"] = 0
+        streams["window"], streams["epoch"] = float(self._link.initial_window), -1.0
+        for name in ("threshold", "least_queued", "until_loss", "until_switch"):
+            streams[name] = np.inf
+        streams["draws"] = FIRST_DRAWS  # whatever the link, so that later ones are the same
+        if path["loss"] > 0.0 or path["burst_begins"] > 0.0:
+            draw_first_losses(self.path, streams, self._seed)
+        if streams.size > path["own"]:
+            open_competitors(self.path, streams)
 
     @property
     def changes(self) -> bool:
@@ -181,13 +204,15 @@ class Rounds:
     def draw(
         self, rounds: int = MOST_ROUNDS, stop_bytes: int = ENDLESS - 1, stop_at: float = math.inf
     ) -> Curve:
-        """Return the next piece of the curve; ends as `run_rounds` tells."""
+        """Return the next piece of the curve; ends as `run_window_rounds` tells."""
         segments: Record = np.empty(_MOST_SEGMENTS, dtype=CURVE)
-        run_rounds(
-            self.path, self.streams, self._seed, self._changes.at, self._changes.rate,
-            rounds, stop_bytes, stop_at, segments,
-        )  # fmt: skip
-        path = self.path[0]
+        path, at, rate = self.path[0], self._changes.at, self._changes.rate
+        path["rounds"], path["segments"] = 0, 0
+        run = _KERNELS[int(path["control"])]
+        while not run(
+            self.path, self.streams, self._seed, at, rate, rounds, stop_bytes, stop_at, segments
+        ):
+            wait_for_link(self.path, self.streams, at, rate, segments)
         size = path["delivered"] * path["segment"]
         return Curve(segments[: path["segments"]], math.floor(size) if size < ENDLESS else ENDLESS)
 
@@ -228,7 +253,8 @@ class Rounds:
             passed = math.floor(max(0.0, ready - began) / duration)
             began += passed * duration
             sent = max(0.0, sent - passed * float(path["share"] * path["window"]))
-            repeat_round(self.path, self.streams, float(passed))
+            for name in ("until_loss", "until_switch"):  # as `repeat_round` does
+                self.streams[name] -= float(passed) * self.streams["sent"]
         fresh = sent / self._link.streams
         used = fresh + float(path["used"])
         due = began + max(duration, float(path["delay"]))
