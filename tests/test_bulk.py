@@ -164,4 +164,5 @@ def test_plans_count_what_was_written_meanwhile() -> None:
     handle = Migration(shape, Listed(writes, PAGES), link, share=grants)
     handle.send(handle.everything, until=0.1)
     assert grants.planned[0] == 0
-    assert max(grants.planned) == 1000 * (4096 + link.message_header)
+    size = 4096 + link.message_header
+    assert 900 * size < max(grants.planned) <= 1000 * size  # less what is drawn already
