@@ -236,6 +236,8 @@ class _Kernel:
 
 def _with_attributes(value: Any) -> Any:
     """Return an array of records as one whose records have attributes, as in compiled code."""
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(_with_attributes, value))
     plain = isinstance(value, np.ndarray) and value.dtype.names is not None
     return value.view(np.recarray) if plain else value
 

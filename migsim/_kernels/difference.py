@@ -82,18 +82,20 @@ def take_pages(
         if epochs[slot] != epoch:
             epochs[slot] = epoch
             if not fresh:  # else both are zeros, and memory is not touched for nothing
-                kept[slot] = copy
+                for place in range(copy.size):
+                    kept[slot, place] = copy[place]
         if not good[i]:
             present[slot] = False
             changed[i], runs[i], zero[i] = -1, -1, 0
             continue
         if not present[slot]:
             if not fresh:
-                copy[:] = 0
+                copy[:] = np.uint64(0)
             present[slot] = True
         changed[i], runs[i] = _compare(copy, new[i])
         if changed[i]:
-            copy[:] = new[i]
+            for place in range(copy.size):
+                copy[place] = new[i, place]
         place = 0
         while place < copy.size and copy[place] == 0:
             place += 1
