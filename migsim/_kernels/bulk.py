@@ -24,6 +24,7 @@ from migsim._kernels.sets import (
     BLOCK_SHIFT,
     EMPTY,
     FULL,
+    MIXED,
     Bitmap,
     add,
     add_range,
@@ -139,28 +140,30 @@ def _turn(s: Record, began: float, stream: int, segment: int, curve: Record) -> 
 @jit
 def _room(
     s: Record, began: float, size: int, most: int, segment: int, known: float, curve: Record
-) -> int:
+) -> tuple[int, float, float]:
     """Return how many of ``most`` pages of ``size`` stream bytes can leave in one go.
 
     They lie in one segment of the curve and before all limits; the accesses before the turn of the
-    page behind them are those before ``known``, at most.
+    page behind them are those before ``known``, at most. Also returns the turns of the last of
+    them, and of the page behind them.
     """
     most = min(most, (s.curve_end - s.largest - s.stream) // size + 1)
     most = min(most, (s.stop_bytes - s.stream - 1) // size + 1)
     if segment + 1 < curve.size:
         most = min(most, (curve[segment + 1].bytes - s.stream) // size)
     low, high, tried = 0, max(0, most), most
+    before = behind = began
     while low < high:  # everything fits, as a rule
         last = began
         if tried > 1:
             last = _turn(s, began, s.stream + (tried - 1) * size, segment, curve)
-        behind = _turn(s, began, s.stream + tried * size, segment, curve)
-        if last < s.stop_at and behind <= known:
-            low = tried
+        following = _turn(s, began, s.stream + tried * size, segment, curve)
+        if last < s.stop_at and following <= known:
+            low, before, behind = tried, last, following
         else:
             high = tried - 1
         tried = (low + high + 1) >> 1
-    return low
+    return low, before, behind
 
 
 # ---- the block that leaves ----------------------------------------------------------------------
@@ -222,91 +225,79 @@ def _rank(o: OpenBlock, page: int) -> int:
 
 
 @jit
-def _drop_the_rest(o: OpenBlock, todo: Bitmap) -> None:
-    """Choose those pages only that have left."""
+def _book_words(sets: GuestSets, todo: Bitmap, o: OpenBlock) -> tuple[int, int]:
+    """Book the pages that have left word by word.
+
+    Returns how many of them had not been sent before, and the last of them.
+    """
     b = o.state[0]
-    first, stop = words_of(todo, b.block)
-    if b.whole:
-        b.whole = 0
-        for place in range(stop - first):
-            o.chosen[place], o.before[place] = ALL, place << 6
-    for place in range(stop - first):
-        word = o.chosen[place]
-        keep = max(0, b.done - o.before[place])
-        while count_ones(word) > keep:
-            word &= ~bit_of(highest_bit(word))
-        o.chosen[place] = word
-
-
-@jit
-def _last_chosen(o: OpenBlock) -> int:
-    b = o.state[0]
-    if b.whole:
-        return b.first + b.pages - 1
-    place = 511
-    while o.chosen[place] == 0:
-        place -= 1
-    return (b.block << BLOCK_SHIFT) + (place << 6) + highest_bit(o.chosen[place])
-
-
-@jit
-def _move_chosen(o: OpenBlock, pages: Bitmap, other: Bitmap) -> None:
-    """Add the chosen pages that are in ``other`` to ``pages``, too."""
-    b = o.state[0]
-    if pages.blocks[b.block] == FULL:
-        return
-    if b.whole and other.blocks[b.block] == FULL:
-        pages.blocks[b.block] = FULL
-        return
-    first, stop = words_of(pages, b.block)
-    keep, fill = masks_of(other, b.block)
+    log, stale, nonzero, sent, recent = sets.log, sets.stale, sets.nonzero, sets.sent, sets.recent
+    block, whole, done = b.block, b.whole, b.done
+    # What is full stays full if pages are added, and what is empty if some are taken out: the words
+    # of those mean nothing, and may be written.
+    touched = recent.blocks[block] != EMPTY or b.written
+    if touched:
+        open_block(recent, block)
+        for pages in (log, nonzero):
+            if pages.blocks[block] == EMPTY:
+                open_block(pages, block)
+    for pages in (stale, todo):
+        if pages.blocks[block] == FULL:
+            open_block(pages, block)
+    if sent.blocks[block] == EMPTY:
+        open_block(sent, block)
+    first, stop = words_of(todo, block)
+    rest = rest_stale = rest_recent = final = _NONE
+    fresh = where = 0
     for index in range(first, stop):
-        chosen = ALL if b.whole else o.chosen[index - first]
-        moved = ((other.words[index] & keep) | fill) & chosen
-        if moved != 0:
-            open_block(pages, b.block)
-            pages.words[index] |= moved
-
-
-@jit
-def _remove_chosen(o: OpenBlock, pages: Bitmap) -> None:
-    """Take the chosen pages out of a set."""
-    b = o.state[0]
-    if b.whole:
-        pages.blocks[b.block] = EMPTY
-    if pages.blocks[b.block] == EMPTY:
-        return
-    open_block(pages, b.block)
-    first, stop = words_of(pages, b.block)
-    rest = _NONE
-    for index in range(first, stop):
-        pages.words[index] &= ~o.chosen[index - first]
-        rest |= pages.words[index]
+        place = index - first
+        chosen, before = o.chosen[place], o.before[place]
+        if whole:
+            chosen, before = ALL, place << 6
+        ones = count_ones(chosen)
+        while ones > 0 and before + ones > done:  # these have not left
+            chosen &= ~bit_of(highest_bit(chosen))
+            ones -= 1
+        if touched:
+            moved = recent.words[index] & chosen
+            log.words[index] |= moved
+            nonzero.words[index] |= moved
+            recent.words[index] = (recent.words[index] & ~chosen) | o.after[place]
+            rest_recent |= recent.words[index]
+        fresh += count_ones(chosen & ~sent.words[index])
+        sent.words[index] |= chosen
+        stale.words[index] &= ~chosen
+        rest_stale |= stale.words[index]
+        todo.words[index] &= ~chosen
+        rest |= todo.words[index]
+        if chosen != 0:
+            where, final = index, chosen
     if rest == 0:
-        pages.blocks[b.block] = EMPTY
+        todo.blocks[block] = EMPTY
+    if rest_stale == 0:
+        stale.blocks[block] = EMPTY
+    if rest_recent == 0:
+        recent.blocks[block] = EMPTY
+    if b.written:
+        o.after[:] = _NONE
+    if sent.blocks[block] == FULL:
+        fresh = 0
+    return fresh, (where << 6) + highest_bit(final)
 
 
 @jit
-def _add_chosen(o: OpenBlock, pages: Bitmap) -> int:
-    """Add the chosen pages to a set; return how many were not in it."""
+def _book_block(sets: GuestSets, todo: Bitmap, o: OpenBlock) -> tuple[int, int]:
+    """Book a block that has left as a whole, as `_book_words` does, without any words."""
     b = o.state[0]
-    first, stop = words_of(pages, b.block)
-    known = 0
-    if pages.blocks[b.block] == FULL:
-        return 0
-    if b.whole:
-        if pages.blocks[b.block] != EMPTY:
-            for index in range(first, stop):
-                known += count_ones(pages.words[index])
-        pages.blocks[b.block] = FULL
-        return b.pages - known
-    open_block(pages, b.block)
-    fresh = 0
-    for index in range(first, stop):
-        chosen = o.chosen[index - first]
-        fresh += count_ones(chosen & ~pages.words[index])
-        pages.words[index] |= chosen
-    return fresh
+    if sets.recent.blocks[b.block] == FULL:
+        sets.log.blocks[b.block] = FULL
+        sets.nonzero.blocks[b.block] = FULL
+    sets.recent.blocks[b.block] = EMPTY
+    sets.stale.blocks[b.block] = EMPTY
+    todo.blocks[b.block] = EMPTY
+    fresh = b.pages if sets.sent.blocks[b.block] == EMPTY else 0
+    sets.sent.blocks[b.block] = FULL
+    return fresh, b.first + b.pages - 1
 
 
 @jit
@@ -314,16 +305,14 @@ def _close(s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind:
     """Book the pages that have left, and what was written to them before and after."""
     b = o.state[0]
     if b.done > 0:
-        if b.done < b.pages:
-            _drop_the_rest(o, todo)
-        recent = sets.recent
-        if recent.blocks[b.block] != EMPTY:
-            _move_chosen(o, sets.log, recent)
-            _move_chosen(o, sets.nonzero, recent)
-            _remove_chosen(o, recent)
-        _remove_chosen(o, sets.stale)
-        _remove_chosen(o, todo)
-        fresh = _add_chosen(o, sets.sent)
+        whole = b.whole and b.done == b.pages
+        mixed = MIXED in (sets.recent.blocks[b.block], sets.sent.blocks[b.block])
+        if whole and not mixed and not b.written:
+            fresh, last = _book_block(sets, todo, o)
+        else:
+            fresh, last = _book_words(sets, todo, o)
+            if whole:
+                sets.sent.blocks[b.block] = FULL
         content = 1 if b.zeros else s.page_bytes
         sent_by_kind[0, 0] += fresh
         sent_by_kind[0, 1] += fresh * content
@@ -331,14 +320,7 @@ def _close(s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind:
         sent_by_kind[1, 1] += (b.done - fresh) * content
         if b.zeros:
             s.zero_pages += b.done
-        s.cursor = _last_chosen(o) + 1
-        if b.written:
-            first, stop = words_of(recent, b.block)
-            if recent.blocks[b.block] != FULL:
-                open_block(recent, b.block)
-                for index in range(first, stop):
-                    recent.words[index] |= o.after[index - first]
-            o.after[:] = _NONE
+        s.cursor = last + 1
     b.block = -1
 
 
@@ -348,7 +330,7 @@ def _close(s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind:
 @jit
 def _write(
     s: Record,
-    sets: GuestSets,
+    recent: Bitmap,
     accesses: Accesses,
     o: OpenBlock,
     index: int,
@@ -373,13 +355,13 @@ def _write(
         o.after[(page >> 6) & 511] |= bit_of(page)
         b.written = 1
     else:
-        add(sets.recent, page)
+        add(recent, page)
 
 
 @jit
 def _run_guest(
     s: Record,
-    sets: GuestSets,
+    recent: Bitmap,
     accesses: Accesses,
     o: OpenBlock,
     stop: int,
@@ -391,7 +373,6 @@ def _run_guest(
 ) -> None:
     """Let the guest make its accesses up to ``stop`` while the next ``count`` pages leave."""
     block = o.state[0].block
-    recent = sets.recent
     index = s.access
     if accesses.sweep_pages == 0:
         pages = accesses.pages
@@ -400,7 +381,7 @@ def _run_guest(
             if page < 0:
                 continue
             if page >> BLOCK_SHIFT == block:
-                _write(s, sets, accesses, o, k, page, began, size, count, segment, curve)
+                _write(s, recent, accesses, o, k, page, began, size, count, segment, curve)
             else:
                 add(recent, page)
     else:
@@ -410,13 +391,26 @@ def _run_guest(
             place = (accesses.sweep_phase + accesses.first + index) % accesses.sweep_pages
             run = min(stop - index, accesses.sweep_pages - place)
             page = accesses.sweep_start + place
-            end = page + run
-            inner, outer = min(max(page, low), end), max(min(end, high), page)
-            add_range(recent, page, inner)
-            for k in range(inner, outer):
-                which = index + k - page
-                _write(s, sets, accesses, o, which, k, began, size, count, segment, curve)
-            add_range(recent, max(outer, inner), end)
+            if low <= page < high:
+                run = min(run, high - page)
+                for k in range(run):
+                    _write(
+                        s,
+                        recent,
+                        accesses,
+                        o,
+                        index + k,
+                        page + k,
+                        began,
+                        size,
+                        count,
+                        segment,
+                        curve,
+                    )
+            else:
+                if page < low:
+                    run = min(run, low - page)
+                add_range(recent, page, page + run)
             index += run
     s.access = stop
 
@@ -467,7 +461,8 @@ def run_bulk(
             if page < 0:
                 page = next_in(todo, 0)
         sends = (b.block >= 0 or page >= 0) and turn < s.stop_at and s.stream < s.stop_bytes
-        status, until, size, count, segment = _GOING_ON, turn, 1, 0, s.segment
+        status, size, count, segment = _GOING_ON, 1, 0, s.segment
+        until = before = behind = turn
         if not sends:
             status, until = DONE, max(turn, s.hold)
         elif s.shift > s.most_shift:
@@ -478,9 +473,10 @@ def run_bulk(
             known = np.inf
             if s.running and accesses.sweep_pages == 0:
                 known = _time(s, accesses, n - 1)
-            count = _room(s, turn, size, b.pages - b.done, segment, known, curve)
+            most = b.pages - b.done
+            count, before, behind = _room(s, turn, size, most, segment, known, curve)
             if count > 0:
-                until = _turn(s, turn, s.stream + count * size, segment, curve)
+                until = behind
             elif s.stream + s.largest > s.curve_end:
                 status = NEED_CURVE
             elif s.access > n >> 1:
@@ -492,21 +488,18 @@ def run_bulk(
             stop = _first_at(s, accesses, n, until)
             if b.block >= 0 and b.zeros and _spoils_zeros(accesses, s.access, stop, o):
                 status, count, stop = GO_ON_SINGLY, 0, s.access
-            _run_guest(s, sets, accesses, o, stop, turn, size, count, segment, curve)
+            _run_guest(s, sets.recent, accesses, o, stop, turn, size, count, segment, curve)
             if stop == n:
                 status = NEED_ACCESSES
         if count > 0:
-            before = turn
-            if count > 1 and s.buffered:
-                before = _turn(s, turn, s.stream + (count - 1) * size, segment, curve)
             b.done += count
             s.stream += count * size
             s.segment = segment
             s.ready = departure(s.stream, segment, curve) + s.shift
-            turn = _turn(s, before, s.stream, segment, curve)
             if s.buffered:
                 s.encoder_free = before
-            s.turn = turn
+                behind = max(before, behind)
+            s.turn = turn = behind
         if status == NEED_ACCESSES:
             return status  # and the block stays open
         if b.block >= 0 and (b.done == b.pages or status != _GOING_ON):
