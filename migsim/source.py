@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from migsim._kernels.bulk import GO_ON_SINGLY, OPEN_BLOCK, OpenBlock, run_bulk
+from migsim._kernels.bulk import GO_ON_SINGLY, run_bulk
+from migsim._kernels.leaving import OPEN_BLOCK, OpenBlock
 from migsim._kernels.source import (
     FIRST,
     GO_ON_IN_BULK,
@@ -271,6 +272,7 @@ class Source:
             return Plans()
         if codec.method != "raw" or transfer.skip_redirtied:
             return Plans(threads=0 if codec.method == "raw" else codec.threads)
+        self._guest.touched()
         nonzero = len(todo & self._guest.nonzero)
         size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
         return Plans(min(size, int(self._states[0]["stop_bytes"]) - flow.stream), transfer.stop_at)

@@ -16,49 +16,30 @@ from typing import NamedTuple
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.bits import ALL, bit_of, count_ones, highest_bit, lowest_bit
+from migsim._kernels.bits import bit_of
 from migsim._kernels.curve import departure, segment_of, sockets_take
-from migsim._kernels.guest import GuestSets, clear_chunk, zero_page
-from migsim._kernels.sets import (
-    BLOCK,
-    BLOCK_SHIFT,
-    EMPTY,
-    FULL,
-    MIXED,
-    Bitmap,
-    add,
-    add_range,
-    masks_of,
-    next_in,
-    open_block,
-    words_of,
-)
+from migsim._kernels.guest import GuestSets, clear_chunk
+from migsim._kernels.leaving import OpenBlock, close_leaving, open_leaving, rank_of
+from migsim._kernels.sets import BLOCK, BLOCK_SHIFT, MIXED, Bitmap, add, add_range, next_in
 from migsim._kernels.source import DONE, NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
 from migsim._types import Floats, Integers, Record, Words
 
-__all__ = [
-    "GO_ON_SINGLY",
-    "OPEN_BLOCK",
-    "Accesses",
-    "OpenBlock",
-    "run_bulk",
-]
+__all__ = ["GO_ON_SINGLY", "Accesses", "run_bulk"]
 
 GO_ON_SINGLY = 8
 """A further status than those of `run_source`."""
 
 _GOING_ON = -1
 _UNLIMITED = 1 << 62
-_NONE = np.uint64(0)
 
 
 class Accesses(NamedTuple):
     """Accesses of the guest from number ``first`` on.
 
-    ``pages`` and ``times`` (both (n,)) as for `run_source`. A workload that does nothing but
-    sweep over pages needs neither: its access j is a write of page
-    ``sweep_start + (sweep_phase + j) % sweep_pages`` at ``(j + 0.5) * interval``. Of others
-    ``sweep_pages`` is 0.
+    ``pages`` and ``times`` (both (n,)) as for `run_source`. Where there are no ``times``, access j
+    happens at ``(j + 0.5) * interval``. A workload that does nothing but sweep over pages needs no
+    ``pages`` either: access j is a write of page ``sweep_start + (sweep_phase + j) % sweep_pages``.
+    Of others ``sweep_pages`` is 0.
     """
 
     pages: Integers
@@ -70,40 +51,13 @@ class Accesses(NamedTuple):
     interval: float
 
 
-OPEN_BLOCK = np.dtype(
-    [
-        ("block", "i8"),  # the block that leaves, or -1,
-        ("first", "i8"),  # its first page that does,
-        ("whole", "i8"),  # whether all its pages do,
-        ("pages", "i8"),  # how many do in all,
-        ("done", "i8"),  # and how many have
-        ("zeros", "i8"),  # whether they hold only zeros; otherwise none does
-        ("written", "i8"),  # whether any was written after it had left
-    ]
-)
-
-
-class OpenBlock(NamedTuple):
-    """The block of which pages leave, all of one kind.
-
-    ``chosen`` (512,) are words of those pages, unless the whole block leaves, ``before`` (512,) how
-    many go before the first of each word. ``after`` (512,) are words of the pages that were written
-    after they had left.
-    """
-
-    state: Record
-    chosen: Words
-    before: Integers
-    after: Words
-
-
 # ---- time -------------------------------------------------------------------------------------
 
 
 @jit
 def _time(s: Record, accesses: Accesses, index: int) -> float:
     """Return when an access happens, in virtual time."""
-    if accesses.sweep_pages > 0:
+    if accesses.times.size == 0:
         when = (accesses.first + index + 0.5) * accesses.interval
     else:
         when = accesses.times[index]
@@ -166,164 +120,6 @@ def _room(
     return low, before, behind
 
 
-# ---- the block that leaves ----------------------------------------------------------------------
-
-
-@jit
-def _open(s: Record, sets: GuestSets, todo: Bitmap, page: int, o: OpenBlock) -> None:
-    """Choose the pages of ``todo`` that leave from ``page`` on: of one block, and of one kind."""
-    b = o.state[0]
-    block = page >> BLOCK_SHIFT
-    border = min((block + 1) << BLOCK_SHIFT, todo.size)
-    stop = min(border, ((page >> s.chunk_shift) + 1) << s.chunk_shift)
-    nonzero, recent = sets.nonzero, sets.recent
-    nowhere = nonzero.blocks[block] == EMPTY and recent.blocks[block] == EMPTY
-    everywhere = FULL in (nonzero.blocks[block], recent.blocks[block])
-    b.block, b.first, b.done, b.written = block, page, 0, 0
-    zeros = zero_page(sets, page)
-    whole = page & (BLOCK - 1) == 0 and stop == border and todo.blocks[block] == FULL
-    whole = whole and (nowhere or everywhere)
-    b.zeros, b.whole = int(zeros), int(whole)
-    if whole:
-        b.pages = stop - page
-        return
-    keep, fill = masks_of(todo, block)
-    keep_nonzero, fill_nonzero = masks_of(nonzero, block)
-    keep_recent, fill_recent = masks_of(recent, block)
-    o.chosen[:] = _NONE
-    b.pages = 0
-    for index in range(page >> 6, (stop + 63) >> 6):
-        word = (todo.words[index] & keep) | fill
-        if index == page >> 6:
-            word &= ALL << np.uint64(page & 63)
-        if index == stop >> 6:
-            word &= ~(ALL << np.uint64(stop & 63))
-        others = (nonzero.words[index] & keep_nonzero) | fill_nonzero
-        others |= (recent.words[index] & keep_recent) | fill_recent
-        others = word & (others if zeros else ~others)
-        if others != 0:  # here pages of the other kind begin
-            word &= bit_of(lowest_bit(others)) - np.uint64(1)
-        place = index & 511
-        o.chosen[place] = word
-        o.before[place] = b.pages
-        b.pages += count_ones(word)
-        if others != 0:
-            break
-
-
-@jit
-def _rank(o: OpenBlock, page: int) -> int:
-    """Return how many pages leave before ``page``, -1 if it is not among those that do."""
-    b = o.state[0]
-    if b.whole:
-        return page - b.first
-    place = (page >> 6) & 511
-    word, bit = o.chosen[place], bit_of(page)
-    if word & bit == 0:
-        return -1
-    return o.before[place] + count_ones(word & (bit - np.uint64(1)))
-
-
-@jit
-def _book_words(sets: GuestSets, todo: Bitmap, o: OpenBlock) -> tuple[int, int]:
-    """Book the pages that have left word by word.
-
-    Returns how many of them had not been sent before, and the last of them.
-    """
-    b = o.state[0]
-    log, stale, nonzero, sent, recent = sets.log, sets.stale, sets.nonzero, sets.sent, sets.recent
-    block, whole, done = b.block, b.whole, b.done
-    # What is full stays full if pages are added, and what is empty if some are taken out: the words
-    # of those mean nothing, and may be written.
-    touched = recent.blocks[block] != EMPTY or b.written
-    if touched:
-        open_block(recent, block)
-        for pages in (log, nonzero):
-            if pages.blocks[block] == EMPTY:
-                open_block(pages, block)
-    for pages in (stale, todo):
-        if pages.blocks[block] == FULL:
-            open_block(pages, block)
-    if sent.blocks[block] == EMPTY:
-        open_block(sent, block)
-    first, stop = words_of(todo, block)
-    rest = rest_stale = rest_recent = final = _NONE
-    fresh = where = 0
-    for index in range(first, stop):
-        place = index - first
-        chosen, before = o.chosen[place], o.before[place]
-        if whole:
-            chosen, before = ALL, place << 6
-        ones = count_ones(chosen)
-        while ones > 0 and before + ones > done:  # these have not left
-            chosen &= ~bit_of(highest_bit(chosen))
-            ones -= 1
-        if touched:
-            moved = recent.words[index] & chosen
-            log.words[index] |= moved
-            nonzero.words[index] |= moved
-            recent.words[index] = (recent.words[index] & ~chosen) | o.after[place]
-            rest_recent |= recent.words[index]
-        fresh += count_ones(chosen & ~sent.words[index])
-        sent.words[index] |= chosen
-        stale.words[index] &= ~chosen
-        rest_stale |= stale.words[index]
-        todo.words[index] &= ~chosen
-        rest |= todo.words[index]
-        if chosen != 0:
-            where, final = index, chosen
-    if rest == 0:
-        todo.blocks[block] = EMPTY
-    if rest_stale == 0:
-        stale.blocks[block] = EMPTY
-    if rest_recent == 0:
-        recent.blocks[block] = EMPTY
-    if b.written:
-        o.after[:] = _NONE
-    if sent.blocks[block] == FULL:
-        fresh = 0
-    return fresh, (where << 6) + highest_bit(final)
-
-
-@jit
-def _book_block(sets: GuestSets, todo: Bitmap, o: OpenBlock) -> tuple[int, int]:
-    """Book a block that has left as a whole, as `_book_words` does, without any words."""
-    b = o.state[0]
-    if sets.recent.blocks[b.block] == FULL:
-        sets.log.blocks[b.block] = FULL
-        sets.nonzero.blocks[b.block] = FULL
-    sets.recent.blocks[b.block] = EMPTY
-    sets.stale.blocks[b.block] = EMPTY
-    todo.blocks[b.block] = EMPTY
-    fresh = b.pages if sets.sent.blocks[b.block] == EMPTY else 0
-    sets.sent.blocks[b.block] = FULL
-    return fresh, b.first + b.pages - 1
-
-
-@jit
-def _close(s: Record, sets: GuestSets, todo: Bitmap, o: OpenBlock, sent_by_kind: Integers) -> None:
-    """Book the pages that have left, and what was written to them before and after."""
-    b = o.state[0]
-    if b.done > 0:
-        whole = b.whole and b.done == b.pages
-        mixed = MIXED in (sets.recent.blocks[b.block], sets.sent.blocks[b.block])
-        if whole and not mixed and not b.written:
-            fresh, last = _book_block(sets, todo, o)
-        else:
-            fresh, last = _book_words(sets, todo, o)
-            if whole:
-                sets.sent.blocks[b.block] = FULL
-        content = 1 if b.zeros else s.page_bytes
-        sent_by_kind[0, 0] += fresh
-        sent_by_kind[0, 1] += fresh * content
-        sent_by_kind[1, 0] += b.done - fresh
-        sent_by_kind[1, 1] += (b.done - fresh) * content
-        if b.zeros:
-            s.zero_pages += b.done
-        s.cursor = last + 1
-    b.block = -1
-
-
 # ---- the guest --------------------------------------------------------------------------------
 
 
@@ -343,7 +139,7 @@ def _write(
 ) -> None:
     """Let the guest write to the block of which the next ``count`` pages leave meanwhile."""
     b = o.state[0]
-    rank = _rank(o, page)
+    rank = rank_of(o, page)
     later = rank - b.done
     gone = 0 <= rank < b.done
     if 0 <= later < count:
@@ -356,6 +152,32 @@ def _write(
         b.written = 1
     else:
         add(recent, page)
+
+
+@jit
+def _only_set_bits(pages: Integers, block: int, recent: Bitmap) -> bool:
+    """Return whether accesses do no more than that: none is a read, or to the open block."""
+    if pages.size < recent.blocks.size:
+        return False  # not worth the look
+    low = high = pages[0]
+    special = 0
+    for k in range(pages.size):
+        low, high = min(low, pages[k]), max(high, pages[k])
+        special |= int(pages[k] >> BLOCK_SHIFT == block)
+    if special or low < 0:
+        return False
+    states = recent.blocks[low >> BLOCK_SHIFT : (high >> BLOCK_SHIFT) + 1]
+    for k in range(states.size):
+        special |= int(states[k] != MIXED)
+    return not special
+
+
+@jit
+def _set_bits(pages: Integers, words: Words) -> None:
+    """Set the bit of each page, at memory speed."""
+    for k in range(pages.size):
+        page = np.uint64(pages[k])  # unsigned: no index from the end has to be thought of
+        words[page >> np.uint64(6)] |= np.uint64(1) << (page & np.uint64(63))
 
 
 @jit
@@ -376,14 +198,18 @@ def _run_guest(
     index = s.access
     if accesses.sweep_pages == 0:
         pages = accesses.pages
-        for k in range(index, stop):
-            page = pages[k]
-            if page < 0:
-                continue
-            if page >> BLOCK_SHIFT == block:
-                _write(s, recent, accesses, o, k, page, began, size, count, segment, curve)
-            else:
-                add(recent, page)
+        part = pages[index:stop]
+        if _only_set_bits(part, block, recent):
+            _set_bits(part, recent.words)
+        else:
+            for k in range(index, stop):
+                page = pages[k]
+                if page < 0:
+                    continue
+                if page >> BLOCK_SHIFT == block:
+                    _write(s, recent, accesses, o, k, page, began, size, count, segment, curve)
+                else:
+                    add(recent, page)
     else:
         low = block << BLOCK_SHIFT  # below 0 where no block is open
         high = low + BLOCK
@@ -423,7 +249,7 @@ def _spoils_zeros(accesses: Accesses, index: int, stop: int, o: OpenBlock) -> bo
         return stop > index  # to be looked at one by one
     for k in range(index, stop):
         page = accesses.pages[k]
-        if page >> BLOCK_SHIFT == b.block and _rank(o, page) >= b.done:
+        if page >> BLOCK_SHIFT == b.block and rank_of(o, page) >= b.done:
             return True
     return False
 
@@ -503,7 +329,7 @@ def run_bulk(
         if status == NEED_ACCESSES:
             return status  # and the block stays open
         if b.block >= 0 and (b.done == b.pages or status != _GOING_ON):
-            _close(s, sets, todo, o, sent_by_kind)
+            close_leaving(s, sets, todo, o, sent_by_kind)
         if status != _GOING_ON:
             return status
         if page >= 0:
@@ -511,4 +337,4 @@ def run_bulk(
             if uncleared[chunk] != 0:
                 uncleared[chunk] = 0
                 clear_chunk(sets, chunk << s.chunk_shift, (chunk + 1) << s.chunk_shift)
-            _open(s, sets, todo, page, o)
+            open_leaving(s, sets, todo, page, o)
