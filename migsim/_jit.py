@@ -77,11 +77,12 @@ _before: list[Callable[[], None]] = []
 
 
 def before_compiling(act: Callable[[], None]) -> None:
-    """Have ``act`` called once, when this process first makes a kernel that others can then load.
+    """Have ``act`` called once, when this process next makes a kernel that others can then load.
 
-    So it never is where all kernels are kept already, or where none can be.
+    So it never is where all kernels are kept already, or where none can be. It takes the place of
+    any that was given before and has not been called.
     """
-    _before.append(act)
+    _before[:] = [act]
 
 
 @functools.cache
