@@ -8,6 +8,7 @@ use, and whatever is found under a name is what compiling it again would give.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -25,7 +26,7 @@ from numba.core import caching, codegen, compiler, runtime, serialize
 from migsim._kernel_digest import UnknownPartError, kernel_digest
 from migsim._kernel_files import KernelFiles
 
-__all__ = ["compile_seconds", "jit", "kernel_cache_directory"]
+__all__ = ["before_compiling", "compile_seconds", "jit", "kernel_cache_directory"]
 
 _config: Any = numba.config
 # Its types know only of what is documented.
@@ -72,6 +73,18 @@ def compile_seconds() -> float:
     return sum(_spent)
 
 
+_before: list[Callable[[], None]] = []
+
+
+def before_compiling(act: Callable[[], None]) -> None:
+    """Have ``act`` called once, when this process next makes a kernel that others can then load.
+
+    So it never is where all kernels are kept already, or where none can be. It takes the place of
+    any that was given before and has not been called.
+    """
+    _before[:] = [act]
+
+
 @functools.cache
 def _compiler() -> str:
     """Return all that compiled code depends on beside the kernel and the processor."""
@@ -107,6 +120,17 @@ class _Kept(caching._Cache):
     def __init__(self, function: Any) -> None:
         self._function = function
         self._began = 0.0
+        self._alone = contextlib.ExitStack()
+
+    def attach(self, dispatcher: Any) -> None:
+        """Let a kernel be looked for here, and be made by one process at a time."""
+        make = dispatcher.compile
+
+        def make_alone(signature: Any) -> Any:
+            with self._alone:  # entered where the kernel turns out to be missing
+                return make(signature)
+
+        dispatcher._cache, dispatcher.compile = self, make_alone
 
     def _name(self, signature: Any, codegen: Any) -> str | None:
         """Return the file of a kernel compiled for a signature; None if it may not be kept."""
@@ -119,11 +143,21 @@ class _Kept(caching._Cache):
         made_of += [function.__module__, function.__qualname__]
         return f"{function.__name__}-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
 
+    def _find(self, name: str) -> bytes | None:
+        """Return what was kept under a name; None where this process has to make it."""
+        files = KernelFiles(kernel_cache_directory())
+        data = files.load(name)
+        if data is None and self._alone.enter_context(files.alone(name)):
+            data = files.load(name)  # what another has made meanwhile
+            while data is None and _before:
+                _before.pop()()
+        return data
+
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the code that was kept for a signature, or None."""
         self._began = time.perf_counter()
         name = self._name(signature, context.codegen())
-        data = None if name is None else KernelFiles(kernel_cache_directory()).load(name)
+        data = None if name is None else self._find(name)
         if data is None:
             context.refresh()
             return None
@@ -211,7 +245,7 @@ class _Kernel:
     def compiled(self) -> Any:
         """What Python calls; kept on disk."""
         dispatcher: Any = _njit(self.py_func, **self._options)
-        dispatcher._cache = _Kept(self.py_func)
+        _Kept(self.py_func).attach(dispatcher)
         return dispatcher
 
     @functools.cached_property
@@ -235,9 +269,12 @@ class _Kernel:
 
 
 def _with_attributes(value: Any) -> Any:
-    """Return an array of records as one whose records have attributes, as in compiled code."""
-    if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(map(_with_attributes, value))
+    """Return an array of records as one whose records have attributes, as in compiled code.
+
+    So are those in named tuples.
+    """
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_with_attributes, value))
     plain = isinstance(value, np.ndarray) and value.dtype.names is not None
     return value.view(np.recarray) if plain else value
 

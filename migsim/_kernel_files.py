@@ -7,10 +7,12 @@ read or written, a full disk or a damaged file is the same as a file that is not
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["KernelFiles"]
@@ -18,6 +20,9 @@ __all__ = ["KernelFiles"]
 _DAY = 86400.0
 _KEPT_DAYS = 30
 _SWEPT = ".swept"
+_PATIENCE = 60.0
+"""Seconds after which whoever waits for a kernel makes it, too."""
+_POLL = 0.01
 
 
 class KernelFiles:
@@ -52,6 +57,27 @@ class KernelFiles:
                 raise
             self._sweep()
 
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Wait until no other process is within this for ``name``; yield whether that is so now.
+
+        It is not where the folder takes no locks, or where the other has taken too long. A process
+        that dies lets go of what it has locked. Being alone only saves work: two that save the same
+        name save the same.
+        """
+        with contextlib.ExitStack() as held:
+            path, locked = self._folder / f"lock-{name}", False
+            with contextlib.suppress(OSError):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(path.open("ab"))
+                locked = _lock(file.fileno())
+            try:
+                yield locked
+            finally:
+                if locked:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+
     def _sweep(self) -> None:
         """Delete what nobody has used for a month; at most once a day, and only after a save.
 
@@ -66,3 +92,17 @@ class KernelFiles:
             with contextlib.suppress(OSError):
                 if now - path.stat().st_mtime > _KEPT_DAYS * _DAY:
                     path.unlink()
+
+
+def _lock(file: int) -> bool:
+    """Lock a file; return whether that succeeded in time. Raises OSError where it cannot."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        else:
+            return True

@@ -61,7 +61,10 @@ class Pages:
         if not 0 <= start <= size or not stop <= size:
             raise ValueError(f"pages {start} to {stop} of {size}")
         result = cls.none(size)
-        add_range(result.bits, start, stop)
+        if start == 0 and stop == size:  # no kernel to be compiled, in a first migration
+            result.bits.blocks.fill(FULL)
+        elif start < stop:
+            add_range(result.bits, start, stop)
         return result
 
     @classmethod

@@ -14,13 +14,14 @@ from migsim._kernels.disk import COPIED, MIRRORED
 from migsim._kernels.disk_destination import FETCHED
 from migsim._types import Floats
 from migsim.clients import Whereabouts
+from migsim.compile_ahead import make_network_kernels
 from migsim.disk import Disk
 from migsim.errors import InputError
 from migsim.ledger import Ledger
 from migsim.limits import GaveUp, Lost
 from migsim.machine import VirtualMachine
 from migsim.migration import Migration
-from migsim.network import Flow, Link, Share
+from migsim.network import Link, Share
 from migsim.pages import Pages
 from migsim.result import Result, Status
 from migsim.task import ResolvedTask, Task
@@ -167,8 +168,7 @@ def load_kernels(task: ResolvedTask) -> None:
         VirtualMachine(memory=64 * KIB), silence, Link(rate=math.inf, rtt=0.0),
         disk=None if task.disk is None else Disk(size=MIB), disk_workload=silence,
     )  # fmt: skip
-    flow = Flow(Link(rate=1e6, rtt=1e-3, loss=0.5), 0.0)
-    flow.begin(flow.transmit(0.0, 10**5) + 1.0)
+    make_network_kernels()
     if rehearsal.all_blocks:
         rehearsal.mirror()
         rehearsal.send_blocks(rehearsal.all_blocks)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from migsim._kernels.bulk import GO_ON_SINGLY, OPEN_BLOCK, OpenBlock, run_bulk
+from migsim._kernels.bulk import GO_ON_SINGLY, run_bulk
+from migsim._kernels.leaving import OPEN_BLOCK, OpenBlock
 from migsim._kernels.source import (
     FIRST,
     GO_ON_IN_BULK,

@@ -39,6 +39,9 @@ def small_rows(trace: Path) -> dict[str, str]:
                          "first_write_seconds": 1e-6},
             )  # fmt: skip
             rows[f"{algorithm}, {workload}"] = row_text(outcome)
+    for workload in ("uniform", "sequential"):  # pages that leave in bulk
+        outcome = migrate("precopy", workload, memory="4MiB", workload_args={"rate": 10_000.0})
+        rows[f"in bulk, {workload}"] = row_text(outcome)
     return rows
 
 

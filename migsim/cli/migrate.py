@@ -105,10 +105,12 @@ def command(as_json: bool, timeline: Path | None, **options: Any) -> None:
     the migration completes.
     """
     from migsim._jit import compile_seconds
+    from migsim.compile_ahead import compile_ahead
     from migsim.simulate import execute
 
     task = task_of(**options)
     check_file("--timeline", timeline)
+    compile_ahead(task.link)
     started = time.perf_counter() - compile_seconds()
     outcome = execute(task)
     wall = time.perf_counter() - compile_seconds() - started
