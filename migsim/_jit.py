@@ -235,7 +235,12 @@ class _Kernel:
 
 
 def _with_attributes(value: Any) -> Any:
-    """Return an array of records as one whose records have attributes, as in compiled code."""
+    """Return an array of records as one whose records have attributes, as in compiled code.
+
+    So do those in named tuples.
+    """
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return type(value)(*map(_with_attributes, value))
     plain = isinstance(value, np.ndarray) and value.dtype.names is not None
     return value.view(np.recarray) if plain else value
 

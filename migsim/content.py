@@ -236,17 +236,18 @@ class Content:
 
     def state(self, page_bytes: int = PAGE_BYTES) -> Record:
         """Return the constants that kernels need of the content."""
-        record: Record = np.recarray(1, dtype=MEMORY_STATE)
-        record.seed = self.seed
+        records: Record = np.zeros(1, MEMORY_STATE)
+        record = records[0]
+        record["seed"] = self.seed
         if self._recorded is not None and self.follows_recording:
-            record.spots = self._recorded.spots
+            record["spots"] = self._recorded.spots
         else:
-            record.spots = 1 if self._rule.write_pattern == "fixed" else 0
-        record.page_bytes = page_bytes
-        record.first_duplicate = self._first_duplicate
-        record.duplicate_share = self._rule.duplicate_fraction
-        record.duplicate_groups = self._groups
-        return record
+            record["spots"] = 1 if self._rule.write_pattern == "fixed" else 0
+        record["page_bytes"] = page_bytes
+        record["first_duplicate"] = self._first_duplicate
+        record["duplicate_share"] = self._rule.duplicate_fraction
+        record["duplicate_groups"] = self._groups
+        return records
 
     def changes(self, first: int, out: Integers) -> None:
         """Fill in what the accesses from ``first`` on change."""
