@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,7 @@ __all__ = [
     "ContentRule",
     "Image",
     "RecordedContent",
+    "is_recorded",
     "parse_content",
 ]
 
@@ -123,6 +124,14 @@ class RecordedContent(Protocol):
         ...
 
 
+def is_recorded(workload: Workload) -> TypeGuard[RecordedContent]:
+    """Return whether a workload is one of `RecordedContent`.
+
+    Each migration asks, and `isinstance` of a protocol takes as long as several of its acts.
+    """
+    return all(hasattr(workload, name) for name in ("spots", "changes", "classes"))
+
+
 def parse_content(text: str) -> dict[str, float]:
     """Return the shares of the classes in a mix, which add up to 1. Raises `InputError`.
 
@@ -155,7 +164,7 @@ class Content:
     def __init__(self, rule: ContentRule, workload: Workload, pages: int, seed: int) -> None:
         self._rule = rule
         self.shares = parse_content(rule.content)
-        self._recorded = workload if isinstance(workload, RecordedContent) else None
+        self._recorded = workload if is_recorded(workload) else None
         self._pages = pages
         self.seed = np.uint64(random_bits(np.uint64(seed % 2**64), _SEED_PART))
         self._classes: Bytes | None = None

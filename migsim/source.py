@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -121,6 +122,7 @@ class Source:
         self._states: Record = np.zeros(1, SOURCE_STATE)
         self._describe_machine(self._states[0])
         self._flow: Flow | None = None  # that the state describes
+        self._ran_to, self._clock = -math.inf, copy.copy(guest.clock)
         block: Record = np.zeros(1, OPEN_BLOCK)
         block["block"] = -1
         self._block = OpenBlock(
@@ -132,11 +134,14 @@ class Source:
     ) -> tuple[Pages, float]:
         """Run until the transfer has left and the guest has run to ``hold``.
 
-        No page starts at ``end`` or later. Returns the pages that were not sent, and the time reached. Where the connection is lost,
-        the guest runs on until that is noticed, and `ConnectionLost` is raised.
+        No page starts at ``end`` or later. Returns the pages that were not sent, and the time
+        reached. Where the connection is lost, the guest runs on until that is noticed, and
+        `ConnectionLost` is raised.
         """
         lost: ConnectionLost | None = None
         guest, sends = self._guest, bool(transfer.pages)
+        if not sends and hold <= self._ran_to and guest.clock == self._clock:
+            return transfer.pages, hold  # no time passes
         until, stop_at = hold, min(transfer.stop_at, end)
         state = self._prepare(flow, transfer, hold, stop_at)
         todo = transfer.pages.copy()
@@ -252,6 +257,7 @@ class Source:
             reached = reached if transfer.buffered else max(hold, ready)
             reached = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), reached)[1]
         self.next_page = next_page
+        self._ran_to, self._clock = reached, copy.copy(guest.clock)
         return left, reached
 
     def _goes_in_bulk(self, transfer: Transfer) -> bool:
