@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from migsim._kernels.bulk import Accesses
-from migsim._kernels.checks import first_bad_access
+from migsim._kernels.checks import first_bad_access, first_bad_page
 from migsim._types import Floats, Integers
 from migsim.content import Content
 from migsim.errors import InputError
-from migsim.workload import Sweep, Workload
+from migsim.workload import Steady, Sweep, Workload
 
 __all__ = ["AccessWindow"]
+
+
+_NO_TIMES: Floats = np.empty(0, np.float64)
 
 
 class AccessWindow:
@@ -19,23 +24,36 @@ class AccessWindow:
 
     Attributes:
         pages: int64, p for a write of page p, ~p for a read.
-        times: float64, guest seconds.
         changes: int64, what each write changes (`migsim._kernels.content.write_page`); empty unless
             content is kept track of.
     """
 
-    BLOCK = 1 << 15
-    """Accesses made at a time: both arrays stay in the second-level cache."""
+    BLOCK = 1 << 16
+    """Accesses made at a time, at most: the arrays stay in the second-level cache."""
+    FIRST_BLOCK = 1 << 12
+    """Accesses made where the window is moved by a jump; then twice as many each time."""
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self._limit = max(1, workload.pages)  # `idle` has no pages, and an access that never comes
+        # Where writes come at equal distances, their times need not be listed.
+        self._even: Steady | None = None
+        if type(workload) is Steady and workload.only_writes and math.isfinite(workload.interval):
+            self._even = workload
+        self._sweep: Sweep | None = getattr(workload, "sweep", None)
         self.first = 0
         self.pages: Integers = np.empty(0, np.int64)
-        self.times: Floats = np.empty(0, np.float64)
         self.changes: Integers = np.empty(0, np.int64)
+        self._times = _NO_TIMES
         self._content: Content | None = None
-        self._sweep: Sweep | None = getattr(workload, "sweep", None)
+
+    @property
+    def times(self) -> Floats:
+        """Guest seconds of the accesses, float64."""
+        if self._times.size != self.pages.size:
+            assert self._even is not None
+            self._times = self._even.times(self.first, self.pages.size)
+        return self._times
 
     @property
     def sweeps(self) -> bool:
@@ -45,7 +63,11 @@ class AccessWindow:
     @property
     def accesses(self) -> Accesses:
         """The accesses from ``first`` on, as kernels take them."""
-        return Accesses(self.pages, self.times, self.first, *(self._sweep or Sweep(0, 0, 0, 0.0)))
+        if self._sweep is not None:
+            return Accesses(self.pages, _NO_TIMES, self.first, *self._sweep)
+        if self._even is not None:
+            return Accesses(self.pages, _NO_TIMES, self.first, 0, 0, 0, self._even.interval)
+        return Accesses(self.pages, self._times, self.first, 0, 0, 0, 0.0)
 
     def track(self, content: Content) -> None:
         """Tell from now on what the writes change."""
@@ -59,13 +81,22 @@ class AccessWindow:
             self._content.changes(self.first, self.changes)
 
     def move(self, first: int, count: int | None = None) -> None:
-        """Hold ``count`` accesses from ``first`` on, `BLOCK` by default."""
-        count = self.BLOCK if count is None else count
+        """Hold ``count`` accesses from ``first`` on, by default more the longer this goes on."""
+        if count is None:
+            goes_on = 0 < self.pages.size <= 2 * (first - self.first)
+            count = min(self.BLOCK, 2 * self.pages.size if goes_on else self.FIRST_BLOCK)
         if self.pages.size != count:
             self.pages = np.empty(count, np.int64)
-            self.times = np.empty(count, np.float64)
-        self._workload.accesses(first, self.pages, self.times)
-        bad = first_bad_access(self.pages, self.times, self._limit)
+        self.first = first
+        if self._even is not None:
+            self._even.draw(first, self.pages)
+            self._times = _NO_TIMES
+            bad = first_bad_page(self.pages, self._limit)
+        else:
+            if self._times.size != count:
+                self._times = np.empty(count, np.float64)
+            self._workload.accesses(first, self.pages, self._times)
+            bad = first_bad_access(self.pages, self._times, self._limit)
         if bad >= 0:
             page, when = int(self.pages[bad]), float(self.times[bad])
             raise InputError(
@@ -73,5 +104,4 @@ class AccessWindow:
                 f"expected a page below {self._limit} and no time before that of access "
                 f"{first + bad - 1}"
             )
-        self.first = first
         self._note_changes()

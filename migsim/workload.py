@@ -66,6 +66,9 @@ class Steady:
     """Accesses at a constant rate, evenly spaced in guest time, their pages drawn by one rule.
 
     Attributes:
+        interval: guest seconds between two accesses; access j happens at ``(j + 0.5) * interval``.
+        only_writes: whether none of them is a read.
+        draw: fills in their pages, as if all were writes.
         sweep: what the accesses are in closed form, where they are a sweep; else None. What a
             workload offers as ``sweep`` must be what its ``accesses`` are.
     """
@@ -96,31 +99,37 @@ class Steady:
                 f"{_MOST_PER_SECOND:g}: no memory is written faster"
             )
         self.pages = pages
-        self._draw = draw
+        self.draw = draw
+        self.only_writes = not read_fraction
         self._write_share = 1.0 - read_fraction
-        self._interval = self._write_share / rate if rate > 0 else math.inf
+        self.interval = self._write_share / rate if rate > 0 else math.inf
         self.sweep: Sweep | None = None
-        if math.isinf(self._interval):  # an access that never comes
+        if math.isinf(self.interval):  # an access that never comes
             self.sweep = Sweep(0, 1, 0, math.inf)
         elif sweep_from is not None and not read_fraction:
-            self.sweep = Sweep(*sweep_from, self._interval)
+            self.sweep = Sweep(*sweep_from, self.interval)
 
     def index(self, guest_time: float) -> int:
         """Return how many accesses happen before ``guest_time``."""
-        if math.isinf(self._interval) or guest_time <= 0:
+        if math.isinf(self.interval) or guest_time <= 0:
             return 0
-        count = max(0, math.ceil(guest_time / self._interval - 0.5))
-        while count > 0 and (count - 0.5) * self._interval >= guest_time:
+        count = max(0, math.ceil(guest_time / self.interval - 0.5))
+        while count > 0 and (count - 0.5) * self.interval >= guest_time:
             count -= 1
-        while (count + 0.5) * self._interval < guest_time:
+        while (count + 0.5) * self.interval < guest_time:
             count += 1
         return count
 
     def accesses(self, first: int, pages: Integers, times: Floats) -> None:
         """Fill in the accesses from ``first`` on."""
-        if math.isinf(self._interval):
+        if math.isinf(self.interval):
             pages.fill(0)
             times.fill(np.inf)
             return
-        self._draw(first, pages)
-        stamp_accesses(first, pages, times, self._interval, self._write_share)
+        self.draw(first, pages)
+        stamp_accesses(first, pages, times, self.interval, self._write_share)
+
+    def times(self, first: int, count: int) -> Floats:
+        """Return the guest seconds of ``count`` accesses from ``first`` on."""
+        places: Floats = np.arange(first, first + count, dtype=np.float64)
+        return (places + 0.5) * self.interval

@@ -14,6 +14,8 @@ from test_cutting import state
 
 from migsim import Link, Migration, Pages, make_workload
 from migsim._kernels.sets import BLOCK
+from migsim.network import Plans
+from migsim.network.sharing import Grant
 from migsim.source import Source
 from migsim.workload import Workload
 
@@ -139,3 +141,28 @@ def test_what_is_idle_is_not_touched() -> None:
     assert sent.pages == 24 << 28
     for pages in (handle._guest.sent, handle._guest.stale, sent.left):
         assert (pages.bits.blocks == 1).sum() <= 2  # where pages went one by one
+
+
+class Grants:
+    """Half of the path, asked for again every 10 ms; keeps what it is told of the plans."""
+
+    gang = None
+
+    def __init__(self) -> None:
+        self.planned: list[float] = []
+
+    def grant(self, now: float, busy_since: float, plans: Plans) -> Grant:
+        self.planned.append(plans.bytes)
+        return Grant(part=0.5, cpu=1.0, until=now + 0.01)
+
+
+def test_plans_count_what_was_written_meanwhile() -> None:
+    """Pages that were zero when they were asked for, and are not any more, take their size."""
+    shape = machine(PAGES, zero_fraction=1.0)
+    writes = [(1e-3 + 1e-6 * k, PAGES - 1 - k, True) for k in range(1000)]
+    grants, link = Grants(), Link(rate=1e6, rtt=1e-4)
+    handle = Migration(shape, Listed(writes, PAGES), link, share=grants)
+    handle.send(handle.everything, until=0.1)
+    assert grants.planned[0] == 0
+    size = 4096 + link.message_header
+    assert 900 * size < max(grants.planned) <= 1000 * size  # less what is drawn already

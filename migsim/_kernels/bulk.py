@@ -24,6 +24,7 @@ from migsim._kernels.sets import (
     BLOCK_SHIFT,
     EMPTY,
     FULL,
+    MIXED,
     Bitmap,
     add,
     add_range,
@@ -54,10 +55,10 @@ _NONE = np.uint64(0)
 class Accesses(NamedTuple):
     """Accesses of the guest from number ``first`` on.
 
-    ``pages`` and ``times`` (both (n,)) as for `run_source`. A workload that does nothing but
-    sweep over pages needs neither: its access j is a write of page
-    ``sweep_start + (sweep_phase + j) % sweep_pages`` at ``(j + 0.5) * interval``. Of others
-    ``sweep_pages`` is 0.
+    ``pages`` and ``times`` (both (n,)) as for `run_source`. Where there are no ``times``, access j
+    happens at ``(j + 0.5) * interval``. A workload that does nothing but sweep over pages needs no
+    ``pages`` either: access j is a write of page ``sweep_start + (sweep_phase + j) % sweep_pages``.
+    Of others ``sweep_pages`` is 0.
     """
 
     pages: Integers
@@ -102,7 +103,7 @@ class OpenBlock(NamedTuple):
 @jit
 def _time(s: Record, accesses: Accesses, index: int) -> float:
     """Return when an access happens, in virtual time."""
-    if accesses.sweep_pages > 0:
+    if accesses.times.size == 0:
         when = (accesses.first + index + 0.5) * accesses.interval
     else:
         when = accesses.times[index]
@@ -377,6 +378,32 @@ def _write(
 
 
 @jit
+def _only_set_bits(pages: Integers, block: int, recent: Bitmap) -> bool:
+    """Return whether accesses do no more than that: none is a read, or to the open block."""
+    if pages.size < recent.blocks.size:
+        return False  # not worth the look
+    low = high = pages[0]
+    special = 0
+    for k in range(pages.size):
+        low, high = min(low, pages[k]), max(high, pages[k])
+        special |= int(pages[k] >> BLOCK_SHIFT == block)
+    if special or low < 0:
+        return False
+    states = recent.blocks[low >> BLOCK_SHIFT : (high >> BLOCK_SHIFT) + 1]
+    for k in range(states.size):
+        special |= int(states[k] != MIXED)
+    return not special
+
+
+@jit
+def _set_bits(pages: Integers, words: Words) -> None:
+    """Set the bit of each page, at memory speed."""
+    for k in range(pages.size):
+        page = np.uint64(pages[k])  # unsigned: no index from the end has to be thought of
+        words[page >> np.uint64(6)] |= np.uint64(1) << (page & np.uint64(63))
+
+
+@jit
 def _run_guest(
     s: Record,
     sets: GuestSets,
@@ -395,14 +422,18 @@ def _run_guest(
     index = s.access
     if accesses.sweep_pages == 0:
         pages = accesses.pages
-        for k in range(index, stop):
-            page = pages[k]
-            if page < 0:
-                continue
-            if page >> BLOCK_SHIFT == block:
-                _write(s, sets, accesses, o, k, page, began, size, count, segment, curve)
-            else:
-                add(recent, page)
+        part = pages[index:stop]
+        if _only_set_bits(part, block, recent):
+            _set_bits(part, recent.words)
+        else:
+            for k in range(index, stop):
+                page = pages[k]
+                if page < 0:
+                    continue
+                if page >> BLOCK_SHIFT == block:
+                    _write(s, sets, accesses, o, k, page, began, size, count, segment, curve)
+                else:
+                    add(recent, page)
     else:
         low = block << BLOCK_SHIFT  # below 0 where no block is open
         high = low + BLOCK
