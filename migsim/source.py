@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -122,7 +121,7 @@ class Source:
         self._states: Record = np.zeros(1, SOURCE_STATE)
         self._describe_machine(self._states[0])
         self._flow: Flow | None = None  # that the state describes
-        self._ran_to, self._clock = -math.inf, copy.copy(guest.clock)
+        self._ran_to, self._under = -math.inf, guest.clock.mapping
         block: Record = np.zeros(1, OPEN_BLOCK)
         block["block"] = -1
         self._block = OpenBlock(
@@ -140,7 +139,7 @@ class Source:
         """
         lost: ConnectionLost | None = None
         guest, sends = self._guest, bool(transfer.pages)
-        if not sends and hold <= self._ran_to and guest.clock == self._clock:
+        if not sends and hold <= self._ran_to and guest.clock.mapping == self._under:
             return transfer.pages, hold  # no time passes
         until, stop_at = hold, min(transfer.stop_at, end)
         state = self._prepare(flow, transfer, hold, stop_at)
@@ -257,7 +256,7 @@ class Source:
             reached = reached if transfer.buffered else max(hold, ready)
             reached = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), reached)[1]
         self.next_page = next_page
-        self._ran_to, self._clock = reached, copy.copy(guest.clock)
+        self._ran_to, self._under = reached, guest.clock.mapping
         return left, reached
 
     def _goes_in_bulk(self, transfer: Transfer) -> bool:
