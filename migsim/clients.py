@@ -67,7 +67,7 @@ class Clients:
             return max(met), 0
         # A download's sender is the guest, whose timers start when it goes on.
         stood = downtime if self.client.traffic == "download" else 0.0
-        return max(stood + self.client.given_up, *met), len(waits) - len(met)
+        return max([stood + self.client.given_up, *met]), len(waits) - len(met)
 
     def _waits(self, downtime: float, moved: bool, seed: int) -> list[float]:
         """Return how long each client waits, infinite for a lost connection."""

@@ -41,7 +41,7 @@ def test_an_act_calls_few_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert many > few + 20
     assert (busy - idle).total() / (many - few) <= 5
     # Where no time passes, as in reading a log that takes none, nothing runs.
-    assert busy["run_bulk"] - idle["run_bulk"] <= (many - few) // 2
+    assert busy["run_bulk"] - idle["run_bulk"] <= (many - few) // 2 + 2
 
 
 @pytest.mark.parametrize("link", ["gigabit", "metro"])
