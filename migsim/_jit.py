@@ -237,9 +237,9 @@ class _Kernel:
 def _with_attributes(value: Any) -> Any:
     """Return an array of records as one whose records have attributes, as in compiled code.
 
-    So do those in named tuples.
+    So are those in named tuples.
     """
-    if isinstance(value, tuple) and hasattr(value, "_make"):
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(_with_attributes, value))
     plain = isinstance(value, np.ndarray) and value.dtype.names is not None
     return value.view(np.recarray) if plain else value
