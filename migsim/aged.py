@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migsim._types import Bytes, Floats, Integers
-from migsim.content import RecordedContent
+from migsim.content import RecordedContent, is_recorded
 from migsim.workload import Workload
 
 __all__ = ["aged"]
@@ -55,5 +55,5 @@ def aged(workload: Workload, age: float) -> Workload:
     """
     if not age:
         return workload
-    recorded = workload if isinstance(workload, RecordedContent) else None
+    recorded = workload if is_recorded(workload) else None
     return _Aged(workload, age) if recorded is None else _AgedRecording(workload, recorded, age)

@@ -68,7 +68,7 @@ def build_workload(
     Raises `InputError` where the parameters do not go together.
     """
     workload: Workload = plugin.call(vm, seed, **values)
-    if not isinstance(workload, Workload):
+    if not all(hasattr(workload, name) for name in ("pages", "index", "accesses")):
         raise InputError(
             f"workload '{plugin.name}' returned {type(workload).__name__}, "
             "expected an object with pages, index and accesses"

@@ -72,22 +72,22 @@ class ByteCoding(Coding):
             return 0
         old = self._old_version(page)
         if self.codec.method == "delta":
-            seconds = self._delta_seconds(page, seconds) if old is not None else s.zero_seconds
+            seconds = self._delta_seconds(page, seconds) if old is not None else s["zero_seconds"]
         message = self._encoder.encode(page, old, new)
         if old is not None and message == b"":
-            s.unchanged += 1
+            s["unchanged"] += 1
             self._charge(seconds)
             return SAME
         if message is None or FRAME_BYTES + len(message) >= PAGE_BYTES:
-            s.overflows += old is not None
-            seconds += PAGE_BYTES * float(s.seconds_per_byte) if old is not None else 0.0
+            s["overflows"] += old is not None
+            seconds += PAGE_BYTES * float(s["seconds_per_byte"]) if old is not None else 0.0
             there[page] = new
             content = PAGE_BYTES
         else:
             self._encoder.decode(page, message, there)
             content = FRAME_BYTES + len(message)
-            s.encoded += 1
-            seconds += len(message) * float(s.seconds_per_byte)
+            s["encoded"] += 1
+            seconds += len(message) * float(s["seconds_per_byte"])
         self._charge(seconds)
         self._keep_version(page, new)
         return content
@@ -103,15 +103,15 @@ class ByteCoding(Coding):
         there = self.memory.arrays.there
         if len(message) < len(data):
             data = self._compressor.decompress(message, len(data))
-            self.state.encoded += len(pages)
+            self.state["encoded"] += len(pages)
         for place, page in enumerate(pages):
             content = data[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
             there[page] = np.frombuffer(content, np.uint8)
         return min(len(message), len(data)) + PACKET_HEADER
 
     def _charge(self, seconds: float) -> None:
-        self.state.page_seconds = seconds / float(self.state.threads)
-        self.state.cpu_seconds += seconds
+        self.state["page_seconds"] = seconds / float(self.state["threads"])
+        self.state["cpu_seconds"] += seconds
 
     def _delta_seconds(self, page: int, seconds: float) -> float:
         """Return the CPU time of a delta but for its bytes, as `encoded_size` counts it."""
@@ -119,7 +119,7 @@ class ByteCoding(Coding):
         if arrays.written[page] == 0:
             return seconds
         runs = int(arrays.runs[page])
-        return seconds + float(self.state.seconds_per_run) * (
+        return seconds + float(self.state["seconds_per_run"]) * (
             1 if runs in {FILLED, FILLED_UNIFORM} else runs
         )
 
@@ -127,16 +127,16 @@ class ByteCoding(Coding):
         if self.codec.method != "delta":
             return None
         if find_cached(self.coder, page):
-            old: Bytes = self._old[page & int(self.state.cache_mask)]
+            old: Bytes = self._old[page & int(self.state["cache_mask"])]
             return old
-        self.state.misses += 1
+        self.state["misses"] += 1
         return None
 
     def _keep_version(self, page: int, new: Bytes) -> None:
-        if self.codec.method != "delta" or not self.state.updates:
+        if self.codec.method != "delta" or not self.state["updates"]:
             return
         if find_cached(self.coder, page) or cache_page(self.coder, page):
-            self._old[page & int(self.state.cache_mask)] = new
+            self._old[page & int(self.state["cache_mask"])] = new
 
 
 class Codings:
@@ -155,19 +155,21 @@ class Codings:
     def prepared(self, codec: Codec, *, paused: bool = False) -> Coding:
         """Return a codec ready for a transfer, made when it is first used. Raises `InputError`."""
         guest = self._guest
-        if codec not in self._made:
+        coding = self._made.get(codec)
+        if coding is None:
             if codec.reads_content:
                 guest.track_content()
             on_bytes = guest.memory.has_bytes and codec.reads_content
             make = ByteCoding if on_bytes else Coding
-            self._made[codec] = make(codec, guest.memory, guest.vm, self._gang)
-        coding = self._made[codec]
-        coding.state.sync = guest.syncs
-        coding.state.updates = not (paused and codec.keeps_recent)
+            coding = self._made[codec] = make(codec, guest.memory, guest.vm, self._gang)
+        coding.state["sync"] = guest.syncs
+        coding.state["updates"] = not (paused and codec.keeps_recent)
         return coding
 
-    def note_sent(self, codec: Codec, pages: Pages) -> None:
-        """Let the other codecs know that their versions of ``pages`` are not the last ones."""
-        for other, coding in self._made.items():
-            if other != codec:
-                coding.forget(pages)
+    def note_sent(self, codec: Codec, pages: Pages, left: Pages) -> None:
+        """Let other codecs know that their versions of ``pages`` without ``left`` are old."""
+        if len(self._made) > 1:
+            sent = pages - left
+            for other, coding in self._made.items():
+                if other != codec:
+                    coding.forget(sent)

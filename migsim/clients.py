@@ -62,11 +62,12 @@ class Clients:
         if where == "source" and downtime <= 0.0:
             return 0.0, 0
         waits = self._waits(downtime, where == "destination", seed)
+        met = [wait for wait in waits if not math.isinf(wait)]
+        if len(met) == len(waits):
+            return max(met), 0
         # A download's sender is the guest, whose timers start when it goes on.
         stood = downtime if self.client.traffic == "download" else 0.0
-        given_up = stood + self.client.given_up
-        outage = max(given_up if math.isinf(wait) else wait for wait in waits)
-        return outage, sum(math.isinf(wait) for wait in waits)
+        return max([stood + self.client.given_up, *met]), len(waits) - len(met)
 
     def _waits(self, downtime: float, moved: bool, seed: int) -> list[float]:
         """Return how long each client waits, infinite for a lost connection."""

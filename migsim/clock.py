@@ -33,6 +33,11 @@ class Clock:
     tracking_seconds: float = 0.0
     mirror_seconds: float = 0.0
 
+    @property
+    def mapping(self) -> tuple[bool, float, float, float, float]:
+        """All that decides how time is mapped: clocks that have it in common map alike."""
+        return self.running, self.anchor_real, self.anchor_guest, self.stretch, self.lag
+
     def guest_time(self, now: float) -> float:
         """Return the guest seconds that have passed by ``now``."""
         if not self.running:

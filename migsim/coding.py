@@ -40,6 +40,7 @@ class Coding:
     Attributes:
         codec: the description.
         coder: what kernels need of it.
+        state: its scalars.
         largest: bytes that one page, with all that waits for it, can come to.
     """
 
@@ -65,17 +66,12 @@ class Coding:
         """Whether pages wait at the source for others of their packet."""
         return self.codec.packet > 1
 
-    @property
-    def state(self) -> Record:
-        """The coder's scalars."""
-        return self.coder.state[0]
-
     def forget(self, pages: Pages) -> None:
         """Take note that something else has sent ``pages``."""
         if self.coder.cached.size:
             forget_pages(self.coder, pages.words)
         if self.codec.method == "dedup":
-            first = int(self.state.group_words)
+            first = int(self.state["group_words"])
             self.coder.groups[first : first + pages.words.size] &= ~pages.words
 
     def flush(self) -> int:
@@ -96,21 +92,20 @@ class Coding:
                     "CPU time", f"unknown for class '{name}'", f"a row in codec costs '{file}'"
                 )
             seconds[number] = value or 0.0
-        state.seconds_per_byte = cost.seconds_per_byte
-        state.seconds_per_run = cost.seconds_per_run
-        state.zero_seconds = known.get("zero", CodecCost()).of_class("any") or 0.0
+        state["seconds_per_byte"] = cost.seconds_per_byte
+        state["seconds_per_run"] = cost.seconds_per_run
+        state["zero_seconds"] = known.get("zero", CodecCost()).of_class("any") or 0.0
 
     def _make_coder(self, vm: VirtualMachine) -> Coder:
         codec, content = self.codec, self.memory.content
-        state: Record = np.recarray(1, dtype=CODER_STATE)
-        state.view(np.uint8)[:] = 0
-        s = state[0]
-        s.method, s.threads, s.ratio = _METHODS[codec.method], codec.threads, codec.ratio
-        s.reads_content = codec.reads_content
-        s.skips_uniform, s.keeps_recent = codec.skips_uniform, codec.keeps_recent
-        s.frame_bytes = FRAME_BYTES if codec.packet == 1 else 0
-        s.updates, s.delta_steps = 1, DELTA_STEPS
-        s.packet, s.packet_header = codec.packet, PACKET_HEADER
+        state: Record = np.zeros(1, CODER_STATE)
+        s = self.state = state[0]
+        s["method"], s["threads"], s["ratio"] = _METHODS[codec.method], codec.threads, codec.ratio
+        s["reads_content"] = codec.reads_content
+        s["skips_uniform"], s["keeps_recent"] = codec.skips_uniform, codec.keeps_recent
+        s["frame_bytes"] = FRAME_BYTES if codec.packet == 1 else 0
+        s["updates"], s["delta_steps"] = 1, DELTA_STEPS
+        s["packet"], s["packet_header"] = codec.packet, PACKET_HEADER
         sizes, deltas, filled = np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0))
         slots, groups = 0, np.zeros(0, np.uint64)
         if not self.memory.has_bytes and codec.method == "whole":
@@ -126,10 +121,10 @@ class Coding:
             if codec.cache is not None:
                 slots = min(slots, codec.cache // PAGE_BYTES)
         if codec.method == "dedup":
-            s.group_words = (int(content.state()[0].duplicate_groups) >> 6) + 1
-            groups = np.zeros(int(s.group_words) + (vm.pages >> 6) + 1, np.uint64)
+            s["group_words"] = (int(content.state()[0]["duplicate_groups"]) >> 6) + 1
+            groups = np.zeros(int(s["group_words"]) + (vm.pages >> 6) + 1, np.uint64)
         image, held = self._make_image()
-        s.cache_mask = slots - 1
+        s["cache_mask"] = slots - 1
         return Coder(
             state, sizes, deltas, filled, seconds,
             np.full(slots, -1, np.int32), np.zeros(slots, np.int32), groups, image, held,

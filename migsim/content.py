@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,7 @@ __all__ = [
     "ContentRule",
     "Image",
     "RecordedContent",
+    "is_recorded",
     "parse_content",
 ]
 
@@ -123,6 +124,14 @@ class RecordedContent(Protocol):
         ...
 
 
+def is_recorded(workload: Workload) -> TypeGuard[RecordedContent]:
+    """Return whether a workload is one of `RecordedContent`.
+
+    Each migration asks, and `isinstance` of a protocol takes as long as several of its acts.
+    """
+    return all(hasattr(workload, name) for name in ("spots", "changes", "classes"))
+
+
 def parse_content(text: str) -> dict[str, float]:
     """Return the shares of the classes in a mix, which add up to 1. Raises `InputError`.
 
@@ -155,7 +164,7 @@ class Content:
     def __init__(self, rule: ContentRule, workload: Workload, pages: int, seed: int) -> None:
         self._rule = rule
         self.shares = parse_content(rule.content)
-        self._recorded = workload if isinstance(workload, RecordedContent) else None
+        self._recorded = workload if is_recorded(workload) else None
         self._pages = pages
         self.seed = np.uint64(random_bits(np.uint64(seed % 2**64), _SEED_PART))
         self._classes: Bytes | None = None
@@ -236,17 +245,18 @@ class Content:
 
     def state(self, page_bytes: int = PAGE_BYTES) -> Record:
         """Return the constants that kernels need of the content."""
-        record: Record = np.recarray(1, dtype=MEMORY_STATE)
-        record.seed = self.seed
+        records: Record = np.zeros(1, MEMORY_STATE)
+        record = records[0]
+        record["seed"] = self.seed
         if self._recorded is not None and self.follows_recording:
-            record.spots = self._recorded.spots
+            record["spots"] = self._recorded.spots
         else:
-            record.spots = 1 if self._rule.write_pattern == "fixed" else 0
-        record.page_bytes = page_bytes
-        record.first_duplicate = self._first_duplicate
-        record.duplicate_share = self._rule.duplicate_fraction
-        record.duplicate_groups = self._groups
-        return record
+            record["spots"] = 1 if self._rule.write_pattern == "fixed" else 0
+        record["page_bytes"] = page_bytes
+        record["first_duplicate"] = self._first_duplicate
+        record["duplicate_share"] = self._rule.duplicate_fraction
+        record["duplicate_groups"] = self._groups
+        return records
 
     def changes(self, first: int, out: Integers) -> None:
         """Fill in what the accesses from ``first`` on change."""

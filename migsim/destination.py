@@ -99,8 +99,9 @@ class Destination:
         self._left = np.empty(0, np.int64)
         self._right = np.empty(0, np.int64)
         self._prepaging: Prepaging | None = None
-        self._states: Record = np.recarray(1, dtype=DESTINATION_STATE)
-        self._vcpus: Record = np.recarray(guest.vm.vcpus, dtype=VCPU)
+        self._states: Record = np.zeros(1, DESTINATION_STATE)
+        self._state = self._states[0]
+        self._vcpus: Record = np.zeros(guest.vm.vcpus, VCPU)
         self._first_access = guest.accesses
         self._delayed = 0.0
         guest.memory.switch_over()
@@ -108,47 +109,44 @@ class Destination:
 
     def _start(self) -> None:
         guest, vm, link = self._guest, self._guest.vm, self._flow.link
-        self._states.view(np.uint8)[:] = 0
-        state = self._states[0]
-        state.anchor_real = self._resumes_at
-        state.anchor_guest = guest.clock.anchor_guest
-        state.busy_since = self._flow.ready
-        state.round_trip = link.rtt
+        state = self._state
+        state["anchor_real"] = self._resumes_at
+        state["anchor_guest"] = guest.clock.anchor_guest
+        state["busy_since"] = self._flow.ready
+        state["round_trip"] = link.rtt
         one_way = link.one_way
-        state.half_trip = one_way
-        state.request_delay = one_way + (REQUEST_BYTES + link.packet_overhead) / link.rate
-        state.fault_seconds = vm.fault_seconds
-        state.catch_up = vm.catch_up
-        state.page_seconds, state.zero_page_seconds = vm.page_seconds, vm.zero_page_seconds
-        state.sender_free = state.window_began = -np.inf
-        state.page_bytes = vm.page_size
-        state.header_bytes = link.message_header
-        state.unsent = len(self._todo)
+        state["half_trip"] = one_way
+        state["request_delay"] = one_way + (REQUEST_BYTES + link.packet_overhead) / link.rate
+        state["fault_seconds"] = vm.fault_seconds
+        state["catch_up"] = vm.catch_up
+        state["page_seconds"], state["zero_page_seconds"] = vm.page_seconds, vm.zero_page_seconds
+        state["sender_free"] = state["window_began"] = -np.inf
+        state["page_bytes"] = vm.page_size
+        state["header_bytes"] = link.message_header
+        state["unsent"] = len(self._todo)
         vcpus = self._vcpus
-        vcpus.view(np.uint8)[:] = 0
-        vcpus.waits_for, vcpus.request, vcpus.free = -1, np.inf, -np.inf
-        vcpus.time = self._resumes_at
+        vcpus["waits_for"], vcpus["request"], vcpus["free"] = -1, np.inf, -np.inf
+        vcpus["time"] = self._resumes_at
         # vCPU v makes the accesses j with j % vcpus == v, from the next one on.
-        vcpus.next = guest.accesses + (np.arange(vm.vcpus) - guest.accesses) % vm.vcpus
-        self._window = AccessWindow(guest.workload)
-        self._window.move(guest.accesses, AccessWindow.BLOCK)
+        vcpus["next"] = guest.accesses + (np.arange(vm.vcpus) - guest.accesses) % vm.vcpus
+        self._window = AccessWindow(guest.workload)  # still without accesses: few need any
         if guest.memory.has_bytes:
             self._window.track(guest.memory.content)
 
     @property
     def faults(self) -> int:
         """Accesses that had to wait for a page."""
-        return int(self._states[0].faults)
+        return int(self._state["faults"])
 
     @property
     def requests(self) -> int:
         """Requests that the destination has sent."""
-        return int(self._states[0].requests)
+        return int(self._state["requests"])
 
     @property
     def zero_pages(self) -> int:
         """Pages sent as zero pages since the switch."""
-        return int(self._states[0].zero_pages)
+        return int(self._state["zero_pages"])
 
     @property
     def accesses(self) -> int:
@@ -156,22 +154,22 @@ class Destination:
         vcpus, first = self._vcpus, self._first_access
         count = self._guest.vm.vcpus
         start = first + (np.arange(count) - first) % count
-        return int(((vcpus.next - start) // count).sum())
+        return int(((vcpus["next"] - start) // count).sum())
 
     def stalled_seconds(self, now: float) -> float:
         """Return how long vCPUs have waited for pages by ``now``, averaged over the vCPUs."""
-        waiting = np.where(self._vcpus.waits_for >= 0, now - self._vcpus.since, 0.0)
-        return float((self._vcpus.stalled + waiting).mean())
+        waiting = np.where(self._vcpus["waits_for"] >= 0, now - self._vcpus["since"], 0.0)
+        return float((self._vcpus["stalled"] + waiting).mean())
 
     def guest_time(self, now: float) -> float:
         """Return the guest seconds by ``now``, averaged over the vCPUs."""
         started = max(0.0, now - self._resumes_at)
         stalled = self.stalled_seconds(now) + self._delayed
-        return float(self._states[0].anchor_guest) + started - stalled
+        return float(self._state["anchor_guest"]) + started - stalled
 
     def delay(self, seconds: float) -> None:
         """Let all that the guest does from now on happen so much later, for its disk's sake."""
-        self._states[0].anchor_real += seconds
+        self._state["anchor_real"] += seconds
         self._delayed += seconds
 
     def run(self, push: Push, hold: float, until: float) -> float:
@@ -181,22 +179,22 @@ class Destination:
         Where the connection is lost, a new one is made once the link is back; if it never is,
         the guest runs on until the loss is noticed, and `ConnectionLost` is raised.
         """
-        state = self._states[0]
+        state = self._state
         self._set_prepaging(push.prepaging)
         self._load_flow()
-        state.background = push.background
-        state.demand = push.demand
-        state.preempt = push.preempt
-        state.quota = min(push.window_bytes or 0, _MOST_BYTES)
-        state.window, state.demand_limited = push.window, push.demand_limited
-        state.order_next = 0
+        state["background"] = push.background
+        state["demand"] = push.demand
+        state["preempt"] = push.preempt
+        state["quota"] = min(push.window_bytes or 0, _MOST_BYTES)
+        state["window"], state["demand_limited"] = push.window, push.demand_limited
+        state["order_next"] = 0
         lost: ConnectionLost | None = None
         try:
             self._run_to(push.order, hold, until)
         except ConnectionLost as error:
-            state.down = 1
+            state["down"] = 1
             self._run_to(push.order, hold, min(until, error.at))
-            state.down = 0
+            state["down"] = 0
             lost = error if error.at <= until else None
         self._store_flow()
         self._flow.plans = Plans()
@@ -204,18 +202,18 @@ class Destination:
             bitmap.touched()
         if lost is not None:
             raise lost
-        finished = state.unsent == 0 and state.flight_count == 0
-        return max(hold, float(state.now)) if finished else until
+        finished = state["unsent"] == 0 and state["flight_count"] == 0
+        return max(hold, float(state["now"])) if finished else until
 
     def _run_to(self, order: Integers, hold: float, until: float) -> None:
         """Call the kernel until it is done, with a halt wherever the watch looks."""
-        state, watch = self._states[0], self._watch
+        state, watch = self._state, self._watch
         while True:
             instant = math.inf if watch is None else watch.next
-            state.hold, state.until = min(hold, instant), min(until, instant)
+            state["hold"], state["until"] = min(hold, instant), min(until, instant)
             self._call(order)
-            idle = state.unsent == 0 and state.flight_count == 0
-            end = max(hold, float(state.now)) if idle else until
+            idle = state["unsent"] == 0 and state["flight_count"] == 0
+            end = max(hold, float(state["now"])) if idle else until
             if watch is None or end < instant or until < instant:
                 return
             self._look(watch, instant)
@@ -235,29 +233,29 @@ class Destination:
             self.missing,
             self._sent_by_kind,
             self._zeros_before + self.zero_pages,
-            self._flow.finished + int(self._states[0].stream),
+            self._flow.finished + int(self._state["stream"]),
             self.guest_time(now),
         )
 
     def _load_flow(self) -> None:
-        state, flow = self._states[0], self._flow
-        state.stream, state.segment = flow.stream, flow.segment
-        state.shift, state.ready = flow.shift, flow.ready
-        state.queue_segment, state.curve_end = 0, flow.curve.end
-        state.restarts = not flow.shifts_freely
+        state, flow = self._state, self._flow
+        state["stream"], state["segment"] = flow.stream, flow.segment
+        state["shift"], state["ready"] = flow.shift, flow.ready
+        state["queue_segment"], state["curve_end"] = 0, flow.curve.end
+        state["restarts"] = not flow.shifts_freely
         if flow.stream == 0:
-            state.busy_since = flow.ready
+            state["busy_since"] = flow.ready
 
     def _store_flow(self) -> None:
-        state, flow = self._states[0], self._flow
-        flow.stream, flow.segment = int(state.stream), int(state.segment)
-        flow.shift, flow.ready = float(state.shift), float(state.ready)
+        state, flow = self._state, self._flow
+        flow.stream, flow.segment = int(state["stream"]), int(state["segment"])
+        flow.shift, flow.ready = float(state["shift"]), float(state["ready"])
 
     def _call(self, order: Integers) -> None:
         """Call the kernel until it is done, giving it more room where it asks."""
-        state, guest = self._states[0], self._guest
+        state, guest = self._state, self._guest
         while True:
-            state.buffer_first = self._window.first
+            state["buffer_first"] = self._window.first
             status = run_destination(
                 self._states,
                 self._vcpus,
@@ -279,13 +277,13 @@ class Destination:
                 self._sent_by_kind,
             )
             if status == NEED_ACCESSES:
-                first, last = int(self._vcpus.next.min()), int(self._vcpus.next.max())
+                first, last = int(self._vcpus["next"].min()), int(self._vcpus["next"].max())
                 self._window.move(first, max(AccessWindow.BLOCK, 2 * (last + 1 - first)))
             elif status == NEED_FLIGHT_ROOM:
                 self._widen_flight()
             elif status == NEED_BUSY_PERIOD:
                 self._store_flow()
-                self._flow.begin(float(state.idle_until))
+                self._flow.begin(float(state["idle_until"]))
                 self._load_flow()
             elif status == NEED_CURVE:
                 self._store_flow()
@@ -300,11 +298,11 @@ class Destination:
         self._flush_latencies()
 
     def _lengthen_curve(self, vm_page: int) -> None:
-        flow, state = self._flow, self._states[0]
-        if flow.share is not None and state.background and not state.quota:
+        flow, state = self._flow, self._state
+        if flow.share is not None and state["background"] and not state["quota"]:
             self._todo.touched()
             left = len(self._todo & self._guest.nonzero)
-            flow.plans = Plans(left * (vm_page + flow.link.message_header), float(state.until))
+            flow.plans = Plans(left * (vm_page + flow.link.message_header), float(state["until"]))
         try:
             flow.extend(flow.stream + vm_page + flow.link.message_header)
         except ConnectionLost:
@@ -319,21 +317,21 @@ class Destination:
         count = _PIVOTS[prepaging]
         self._left = np.full(count, -1, np.int64)
         self._right = np.full(count, self._todo.size, np.int64)
-        state = self._states[0]
-        state.both_ways = prepaging in {"bubble", "multi"}
-        state.turn, state.pivot = 0, 0
+        state = self._state
+        state["both_ways"] = prepaging in {"bubble", "multi"}
+        state["turn"], state["pivot"] = 0, 0
 
     def _widen_flight(self) -> None:
-        state = self._states[0]
+        state = self._state
         size = self._flight_page.size
-        old = (state.flight_head + np.arange(size)) % size
+        old = (state["flight_head"] + np.arange(size)) % size
         page, at = np.empty(2 * size, np.int64), np.empty(2 * size, np.float64)
         page[:size], at[:size] = self._flight_page[old], self._flight_at[old]
         self._flight_page, self._flight_at = page, at
-        state.flight_head = 0
+        state["flight_head"] = 0
 
     def _flush_latencies(self) -> None:
-        state = self._states[0]
-        if state.latencies:
-            self.latencies.append(self._latency[: int(state.latencies)].copy())
-            state.latencies = 0
+        state = self._state
+        if state["latencies"]:
+            self.latencies.append(self._latency[: int(state["latencies"])].copy())
+            state["latencies"] = 0

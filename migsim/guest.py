@@ -77,7 +77,7 @@ class Guest:
     def touched(self) -> None:
         """Take note that a kernel has run."""
         self._written = True
-        for pages in (self._log, self._stale, self._nonzero, self.sent):
+        for pages in (self._log, self._stale, self._nonzero, self.sent, self._recent):
             pages.touched()
 
     def _fold(self) -> None:
@@ -139,16 +139,17 @@ class Guest:
 
     def read_log(self, *, clear: bool) -> Pages:
         """Return the pages in the dirty log, and clear it by the rule of the machine."""
-        dirty = self.log.copy()
-        if clear:
-            self.syncs += 1
-            self.owed |= dirty
-        if clear and self.vm.dirty_log == "sync":
+        if not clear:
+            return self.log.copy()
+        dirty = self.log
+        self.syncs += 1
+        self.owed |= dirty
+        if self.vm.dirty_log == "sync":
             self.log = Pages.none(self.vm.pages)
-        elif clear:
-            self.uncleared.fill(1)
-            self.taken = dirty.copy()
-        return dirty
+            return dirty
+        self.uncleared.fill(1)
+        self.taken = dirty.copy()
+        return dirty.copy()
 
     def future_writes(self, now: float, seconds: float) -> Pages:
         """Return the pages that the guest writes in the next ``seconds`` if nothing slows it."""

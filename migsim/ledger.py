@@ -32,6 +32,12 @@ def _named(pages: Pages, what: str = "pages") -> str:
     return f"{what} {first}, ..." if len(pages) > _NAMED else f"{what} {first}"
 
 
+def _total(counts: Integers, column: int) -> int:
+    """Return the sum of a column of three numbers, of which Python makes less ado than NumPy."""
+    column_of: list[int] = counts[:, column].tolist()
+    return sum(column_of)
+
+
 @dataclass
 class Switch:
     """How the guest was switched over to the destination; filled in as it happens.
@@ -70,8 +76,9 @@ class Switch:
     def examine(self, guest: Guest, lacking: Pages) -> None:
         """Note what is wrong at the destination where ``guest`` goes on without ``lacking``."""
         self.exposed = guest.stale - lacking
-        self.unsent = self.exposed & guest.owed
-        self.unread = self.exposed & guest.log - guest.owed
+        if self.exposed:
+            self.unsent = self.exposed & guest.owed
+            self.unread = self.exposed & guest.log - guest.owed
         self.differing = guest.memory.differing() - lacking
 
 
@@ -140,17 +147,17 @@ class Ledger:
     @property
     def pages_sent(self) -> int:
         """Pages sent, each time that one was sent."""
-        return int(self.sent_by_kind[:, 0].sum())
+        return _total(self.sent_by_kind, 0)
 
     @property
     def messages(self) -> int:
         """Pages, blocks and mirrored writes sent: each has a header."""
-        return self.pages_sent + int(self.sent_disk[:, 0].sum())
+        return self.pages_sent + _total(self.sent_disk, 0)
 
     @property
     def payload_bytes(self) -> int:
         """Contents of pages, of blocks and writes of the disk, the bitmap and the device state."""
-        content = int(self.sent_by_kind[:, 1].sum()) + int(self.sent_disk[:, 1].sum())
+        content = _total(self.sent_by_kind, 1) + _total(self.sent_disk, 1)
         return content + self.bitmap_bytes + self.device_bytes
 
     def header_bytes(self, link: Link) -> int:
@@ -200,7 +207,7 @@ class Ledger:
                 f"{len(self.missing_blocks)} blocks of the disk never reached the destination "
                 f"({_named(self.missing_blocks, 'blocks')})"
             )
-        if (self.sent_by_kind < 0).any() or self.carried < 0:
+        if self.sent_by_kind.min() < 0 or self.carried < 0:
             found.append("less than nothing was sent")
         if abs(self.replay_error) > 1:
             found.append(f"the guest made {self.replay_error} accesses too many for its time")
@@ -272,11 +279,11 @@ def close_books(
         disk_faults=disk.faults if disk else 0,
         sent_by_kind=source.sent_by_kind,
         zero_pages=zero_pages,
-        encoded_pages=sum(int(coding.state.encoded) for coding in codings),
-        unchanged_pages=sum(int(coding.state.unchanged) for coding in codings),
-        cache_misses=sum(int(coding.state.misses) for coding in codings),
-        overflows=sum(int(coding.state.overflows) for coding in codings),
-        cpu_seconds=sum(float(coding.state.cpu_seconds) for coding in codings),
+        encoded_pages=sum(int(coding.state["encoded"]) for coding in codings),
+        unchanged_pages=sum(int(coding.state["unchanged"]) for coding in codings),
+        cache_misses=sum(int(coding.state["misses"]) for coding in codings),
+        overflows=sum(int(coding.state["overflows"]) for coding in codings),
+        cpu_seconds=sum(float(coding.state["cpu_seconds"]) for coding in codings),
         bitmap_bytes=switch.bitmap_bytes,
         device_bytes=switch.device_bytes,
         carried=flow.carried,

@@ -45,7 +45,7 @@ class GuestMemory:
         self.content = content
         self.has_bytes = vm.memory_model == "bytes"
         self.image_pages: Ints32 = np.empty(0, np.int32)
-        self._begins_nonzero = nonzero.copy()
+        self._begins_nonzero = Pages.none(0) if content.image is None else nonzero.copy()
         if self.has_bytes and content.image is not None:
             raise InputError(
                 "content: an image is given, expected none with memory_model=bytes: what guests "

@@ -10,7 +10,6 @@ from migsim._kernels.sets import (
     BLOCK,
     COPY,
     DIFFERENCE,
-    EMPTY,
     FULL,
     INTERSECTION,
     MIXED,
@@ -51,8 +50,10 @@ class Pages:
     @classmethod
     def none(cls, size: int) -> Pages:
         """Return the empty set."""
-        result = cls(np.empty(-(-size // _WORD), np.uint64), size)
-        result.bits.blocks.fill(EMPTY)
+        result = cls.__new__(cls)
+        words = np.empty(-(-size // _WORD), np.uint64)
+        result.bits = Bitmap(words, np.zeros(-(-size // BLOCK), np.uint8), size)  # all are `EMPTY`
+        result._count = 0
         return result
 
     @classmethod
@@ -65,6 +66,7 @@ class Pages:
             result.bits.blocks.fill(FULL)
         elif start < stop:
             add_range(result.bits, start, stop)
+        result._count = max(0, stop - start)
         return result
 
     @classmethod
@@ -81,6 +83,7 @@ class Pages:
         for block in np.unique(chosen // BLOCK).tolist():
             open_block(result.bits, block)
         np.bitwise_or.at(result.bits.words, chosen // _WORD, bits)
+        result.touched()
         return result
 
     @property
@@ -92,6 +95,7 @@ class Pages:
     def words(self) -> Words:
         """All bits as words, to be read and written: the set is dense from now on."""
         make_dense(self.bits)
+        self.touched()
         return self.bits.words
 
     def indices(self) -> Integers:
@@ -156,8 +160,16 @@ class Pages:
             raise TypeError(f"expected Pages, got {type(other).__name__}")
         if other.size != self.size:
             raise ValueError(f"sets of pages of two guests: {self.size} and {other.size} pages")
+        left, right = self, other
+        if operation == UNION and left._count == 0:
+            left, right = right, left
         result = Pages.none(self.size)
-        combine(operation, self.bits, other.bits, result.bits)
+        if left._count == 0 or (right._count == 0 and operation == INTERSECTION):
+            return result
+        if right._count == 0:
+            operation = COPY
+        combine(operation, left.bits, right.bits, result.bits)
+        result._count = left._count if operation == COPY else -1
         return result
 
     def __repr__(self) -> str:

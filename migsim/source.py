@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +43,10 @@ _SWEEP_BLOCK = 1 << 10
 """Accesses of a sweep made at a time, for those pages."""
 
 
-@dataclass(frozen=True)
-class Transfer:
+_NO_ORDER: Integers = np.empty(0, np.int64)
+
+
+class Transfer(NamedTuple):
     """What is to leave while the guest runs, and under which conditions.
 
     Attributes:
@@ -65,7 +68,7 @@ class Transfer:
     max_bytes: int | None = None
     skip_redirtied: bool = False
     buffered: bool = False
-    order: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    order: Integers = _NO_ORDER
     rate: float = math.inf
     peek_pages: int = 1
 
@@ -117,32 +120,40 @@ class Source:
         self.next_page = 0
         # Plain records: an attribute of a recarray takes a microsecond, an item a tenth of that.
         self._states: Record = np.zeros(1, SOURCE_STATE)
+        self._describe_machine(self._states[0])
+        self._flow: Flow | None = None  # that the state describes
+        self._ran_to, self._under = -math.inf, guest.clock.mapping
         block: Record = np.zeros(1, OPEN_BLOCK)
         block["block"] = -1
         self._block = OpenBlock(
             block, np.zeros(512, np.uint64), np.zeros(512, np.int64), np.zeros(512, np.uint64)
         )
 
-    def run(self, flow: Flow, transfer: Transfer, hold: float) -> tuple[Pages, float]:
+    def run(
+        self, flow: Flow, transfer: Transfer, hold: float, end: float = math.inf
+    ) -> tuple[Pages, float]:
         """Run until the transfer has left and the guest has run to ``hold``.
 
-        Returns the pages that were not sent, and the time reached. Where the connection is lost,
-        the guest runs on until that is noticed, and `ConnectionLost` is raised.
+        No page starts at ``end`` or later. Returns the pages that were not sent, and the time
+        reached. Where the connection is lost, the guest runs on until that is noticed, and
+        `ConnectionLost` is raised.
         """
         lost: ConnectionLost | None = None
-        guest = self._guest
-        state = self._prepare(flow, transfer, hold)
+        guest, sends = self._guest, bool(transfer.pages)
+        if not sends and hold <= self._ran_to and guest.clock.mapping == self._under:
+            return transfer.pages, hold  # no time passes
+        until, stop_at = hold, min(transfer.stop_at, end)
+        state = self._prepare(flow, transfer, hold, stop_at)
         todo = transfer.pages.copy()
         skipped = Pages.none(todo.size if transfer.skip_redirtied else 0)
         window, coding = guest.window, transfer.coding
         kind = FIRST if coding.in_packets and transfer.pages - guest.sent else RESENT
-        until, stop_at = hold, transfer.stop_at
         mirror_at = self._mirror_at(todo, -math.inf)
         in_bulk, sets = self._goes_in_bulk(transfer), guest.sets
         while True:
             if self.watch is not None or self.storage is not None:
                 instant = mirror_at if self.watch is None else min(self.watch.next, mirror_at)
-                self._halt_at(instant, until, stop_at, idle=not transfer.pages)
+                self._halt_at(instant, until, stop_at, idle=not sends)
             status = GO_ON_SINGLY
             if in_bulk:
                 state["singly"] = _SINGLY
@@ -195,7 +206,7 @@ class Source:
                     state["stop_at"], state["hold"] = stop_at, until
                 self._load(flow)
                 if flow.share is not None:
-                    coding.state.threads = coding.codec.threads * flow.cpu
+                    coding.state["threads"] = coding.codec.threads * flow.cpu
                 continue
             if status == NEED_ENCODER:
                 assert isinstance(coding, ByteCoding)
@@ -225,27 +236,29 @@ class Source:
             self._look(self.watch, reached, flow)
         guest.accesses = window.first + int(state["access"])
         guest.clock.lag = float(state["lag"])
-        if transfer.pages:
+        if sends:
             self._store(flow)
             flow.plans = Plans()
         self.zero_pages = int(state["zero_pages"])
         guest.touched()
         todo.touched()
+        skipped.touched()
         if lost is not None:
             raise lost
         left = todo | skipped if transfer.skip_redirtied else todo
-        if transfer.pages:
-            guest.owed -= transfer.pages - left
+        if sends:
+            guest.owed -= transfer.pages - left if left else transfer.pages
         next_page = int(state["cursor"])
-        end = max(float(state["turn"]), hold) if transfer.pages else hold
+        reached = max(float(state["turn"]), hold) if sends else hold
         waiting = coding.flush()
         if waiting:  # the last pages, whose packet was not filled
             self.sent_by_kind[kind, 1] += waiting
             ready = flow.transmit(flow.ready, waiting)
-            end = end if transfer.buffered else max(hold, ready)
-            end = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), end)[1]
+            reached = reached if transfer.buffered else max(hold, ready)
+            reached = self.run(flow, Transfer(Pages.none(guest.vm.pages), coding), reached)[1]
         self.next_page = next_page
-        return left, end
+        self._ran_to, self._under = reached, guest.clock.mapping
+        return left, reached
 
     def _goes_in_bulk(self, transfer: Transfer) -> bool:
         """Return whether nothing but the link decides when the pages leave."""
@@ -338,26 +351,36 @@ class Source:
         flow.ready, flow.shift = float(state["ready"]), float(state["shift"])
         flow.stream, flow.segment = int(state["stream"]), int(state["segment"])
 
-    def _prepare(self, flow: Flow, transfer: Transfer, hold: float) -> Record:
-        guest, vm, state = self._guest, self._guest.vm, self._states[0]
-        clock = guest.clock
+    def _describe_machine(self, state: Record) -> None:
+        guest, vm = self._guest, self._guest.vm
+        state["page_bytes"], state["chunk_shift"] = vm.page_size, guest.chunk_shift
+        state["page_seconds"], state["zero_page_seconds"] = vm.page_seconds, vm.zero_page_seconds
+        state["first_write_lag"] = vm.first_write_seconds / vm.vcpus
+
+    def _describe_connection(self, state: Record, flow: Flow) -> None:
+        link, self._flow = flow.link, flow
+        state["round_trip"], state["header_bytes"] = link.rtt, link.message_header
+        state["encoder_lead"] = link.socket * link.streams / link.rate
+
+    def _prepare(self, flow: Flow, transfer: Transfer, hold: float, stop_at: float) -> Record:
+        guest, state, sends = self._guest, self._states[0], bool(transfer.pages)
+        clock, coding = guest.clock, transfer.coding
+        if flow is not self._flow:
+            self._describe_connection(state, flow)
         state["running"] = clock.running
         state["anchor_real"], state["anchor_guest"] = clock.anchor_real, clock.anchor_guest
         state["stretch"], state["lag"] = clock.stretch, clock.lag
-        state["first_write_lag"] = vm.first_write_seconds / vm.vcpus
         state["first_access"] = guest.window.first
         state["access"] = guest.accesses - guest.window.first
         self._load(flow)
         if flow.share is not None:
-            transfer.coding.state.threads = transfer.coding.codec.threads * flow.cpu
-        state["ready"] = flow.ready if transfer.pages else hold
-        state["turn"] = state["ready"] if not transfer.pages or not transfer.buffered else hold
+            coding.state["threads"] = coding.codec.threads * flow.cpu
+        state["ready"] = flow.ready if sends else hold
+        state["turn"] = state["ready"] if not sends or not transfer.buffered else hold
         state["buffered"] = state["begins"] = transfer.buffered
-        state["round_trip"] = flow.link.rtt
-        state["page_seconds"], state["zero_page_seconds"] = vm.page_seconds, vm.zero_page_seconds
         state["most_shift"] = flow.most_shift
         state["hold"] = hold
-        state["stop_at"] = transfer.stop_at
+        state["stop_at"] = stop_at
         budget = transfer.max_bytes
         state["stop_bytes"] = _NO_LIMIT if budget is None else min(_NO_LIMIT, flow.stream + budget)
         state["cursor"] = transfer.start
@@ -365,12 +388,9 @@ class Source:
         state["singly"] = _NO_LIMIT
         state["skip_redirtied"] = transfer.skip_redirtied
         state["peek_pages"], state["peeked"] = transfer.peek_pages, 0
-        state["chunk_shift"] = guest.chunk_shift
-        state["page_bytes"] = vm.page_size
-        state["header_bytes"] = flow.link.message_header
-        state["largest"] = max(vm.page_size, transfer.coding.largest) + int(state["header_bytes"])
+        largest = max(guest.vm.page_size, coding.largest)
+        state["largest"] = largest + int(state["header_bytes"])
         state["encoded"] = NOT_ENCODED
         if flow.stream == 0:  # nothing was encoded before there was something to send
             state["encoder_free"] = max(float(state["encoder_free"]), flow.ready)
-        state["encoder_lead"] = flow.link.socket * flow.link.streams / flow.link.rate
         return state

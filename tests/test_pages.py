@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migsim import Pages
+from migsim import Pages, VirtualMachine
 from migsim._kernels.bits import next_page, previous_page
+from migsim._kernels.guest import GuestSets, fold_writes
 from migsim._kernels.sets import BLOCK, FULL, MIXED, add, add_range, next_in, previous_in, remove
 
 sizes = st.sampled_from([1, 2, 63, 64, 65, 127, 128, 129, 200, 1000])
@@ -156,3 +157,58 @@ def test_what_is_whole_takes_no_words() -> None:
     blocks = rest.bits.blocks
     assert ((blocks == MIXED).sum(), (blocks == FULL).sum()) == (2, blocks.size - 2)
     assert rest.first(7) == [0, 1, 2, 3, 4, 6, 7]
+
+
+def made(kind: str, size: int) -> Pages:
+    """Return a set of which it is known how many pages it holds, or not yet."""
+    if kind == "words":
+        pages = Pages.none(size)
+        pages.words[0] = 0b1010
+        return pages
+    return {
+        "none": Pages.none(size),
+        "all": Pages.range(0, size, size=size),
+        "some": Pages.range(7, size - 3, size=size),
+        "listed": Pages.of([1, 9, size - 1], size=size),
+        "copied": Pages.range(0, 5, size=size).copy(),
+        "difference": Pages.range(0, 50, size=size) - Pages.range(0, 50, size=size),
+    }[kind]
+
+
+KINDS = ("none", "all", "some", "listed", "words", "copied", "difference")
+
+
+@pytest.mark.parametrize("size", [200, BLOCK + 77])
+@pytest.mark.parametrize("left", KINDS)
+@pytest.mark.parametrize("right", KINDS)
+def test_what_is_known_to_be_empty_is_left_out(left: str, right: str, size: int) -> None:
+    """The short ways give what the long ones give, and the results are sets of their own."""
+    for count_first in (False, True):
+        a, b = made(left, size), made(right, size)
+        plain = listed(a), listed(b)
+        if count_first:
+            assert (len(a), len(b)) == (len(plain[0]), len(plain[1]))
+        wanted = (plain[0] | plain[1], plain[0] & plain[1], plain[0] - plain[1], plain[0])
+        for result, expected in zip((a | b, a & b, a - b, a.copy()), wanted, strict=True):
+            assert len(result) == len(expected)
+            assert listed(result) == expected
+            result.words[0] ^= np.uint64(1 << 40)
+            assert len(result) == len(expected ^ {40})
+        assert (listed(a), listed(b)) == plain
+
+
+def test_a_block_of_which_all_pages_were_written_is_full() -> None:
+    shape = VirtualMachine(memory=(3 * BLOCK + 100) * 4096)
+    sets = [Pages.none(shape.pages) for _ in range(6)]
+    recent = sets[4]
+    for start in range(0, shape.pages, 1000):
+        add_range(recent.bits, start, min(start + 1000, shape.pages))
+    remove(recent.bits, BLOCK + 64)
+    fold_writes(GuestSets(*(pages.bits for pages in sets)))
+    for pages in sets[:3]:
+        assert pages.bits.blocks.tolist() == [FULL, MIXED, FULL, FULL]
+        pages.touched()
+        assert pages == Pages.range(0, shape.pages, size=shape.pages) - Pages.of(
+            [BLOCK + 64], size=shape.pages
+        )
+    assert not recent.bits.blocks.any()

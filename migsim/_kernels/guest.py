@@ -15,6 +15,7 @@ from migsim._kernels.sets import (
     FULL,
     Bitmap,
     add,
+    close_block,
     has,
     masks_of,
     open_block,
@@ -79,6 +80,7 @@ def _unite_block(pages: Bitmap, other: Bitmap, block: int) -> None:
 def fold_block(sets: GuestSets, block: int) -> None:
     """Book the writes to a block where they belong."""
     if sets.recent.blocks[block] != EMPTY:
+        close_block(sets.recent, block)
         _unite_block(sets.log, sets.recent, block)
         _unite_block(sets.stale, sets.recent, block)
         _unite_block(sets.nonzero, sets.recent, block)

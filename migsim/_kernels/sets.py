@@ -28,6 +28,7 @@ __all__ = [
     "Bitmap",
     "add",
     "add_range",
+    "close_block",
     "combine",
     "count",
     "has",
@@ -114,6 +115,20 @@ def open_block(pages: Bitmap, block: int) -> None:
         if stop == pages.words.size:
             pages.words[stop - 1] &= _last_word(pages)
         pages.blocks[block] = MIXED
+
+
+@jit
+def close_block(pages: Bitmap, block: int) -> None:
+    """Make a mixed block full if all its pages are in the set, so that its words count no more."""
+    if pages.blocks[block] != MIXED:
+        return
+    first, stop = words_of(pages, block)
+    for index in range(first, stop - 1):
+        if pages.words[index] != ALL:
+            return
+    last = _last_word(pages) if stop == pages.words.size else ALL
+    if pages.words[stop - 1] == last:
+        pages.blocks[block] = FULL
 
 
 @jit
