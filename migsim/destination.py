@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from migsim._kernels.bulk_push import STREAM
 from migsim._kernels.destination import (
     DESTINATION_STATE,
     NEED_FLIGHT_ROOM,
@@ -37,6 +38,7 @@ grows around it in both directions; ``multi`` grows around the last seven faults
 """
 
 _MOST_BYTES = 1 << 62
+_NO_LIMIT = 1 << 62
 _PIVOTS: dict[Prepaging, int] = {"none": 0, "forward": 1, "bubble": 1, "multi": 7}
 
 
@@ -98,6 +100,7 @@ class Destination:
         self._flight_at = np.empty(1 << 10, np.float64)
         self._left = np.empty(0, np.int64)
         self._right = np.empty(0, np.int64)
+        self._streams: Record = np.recarray(2 * max(_PIVOTS.values()), dtype=STREAM)
         self._prepaging: Prepaging | None = None
         self._states: Record = np.recarray(1, dtype=DESTINATION_STATE)
         self._vcpus: Record = np.recarray(guest.vm.vcpus, dtype=VCPU)
@@ -190,6 +193,7 @@ class Destination:
         state.quota = min(push.window_bytes or 0, _MOST_BYTES)
         state.window, state.demand_limited = push.window, push.demand_limited
         state.order_next = 0
+        state.singly = 0 if self._goes_in_bulk(push) else _NO_LIMIT
         lost: ConnectionLost | None = None
         try:
             self._run_to(push.order, hold, until)
@@ -206,6 +210,12 @@ class Destination:
             raise lost
         finished = state.unsent == 0 and state.flight_count == 0
         return max(hold, float(state.now)) if finished else until
+
+    def _goes_in_bulk(self, push: Push) -> bool:
+        """Return whether nothing but the link decides when a page leaves that nobody waits for."""
+        vm = self._guest.vm
+        paced = push.window_bytes or vm.page_seconds or vm.zero_page_seconds
+        return not paced and not self._guest.memory.has_bytes
 
     def _run_to(self, order: Integers, hold: float, until: float) -> None:
         """Call the kernel until it is done, with a halt wherever the watch looks."""
@@ -275,6 +285,7 @@ class Destination:
                 self._flight_page,
                 self._flight_at,
                 self._latency,
+                self._streams,
                 self._flow.curve.segments,
                 self._sent_by_kind,
             )

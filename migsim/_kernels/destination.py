@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
+from migsim._kernels.bulk_push import FEWEST, NO_ROOM, push_in_bulk
 from migsim._kernels.encoding import Memory, change_bytes, copy_page, note_change
 from migsim._kernels.push import FAULTED, link_takes, next_background, transmit
 from migsim._kernels.sets import Bitmap, add, has, remove
@@ -29,6 +30,9 @@ __all__ = [
 # Further things that may be needed than at the source.
 NEED_FLIGHT_ROOM = 4
 NEED_LATENCY_ROOM = 5
+
+_MOST_PATIENCE = 500
+"""Pages that go one by one, at most, before it is tried to go on in bulk."""
 
 DESTINATION_STATE = np.dtype(
     [
@@ -71,6 +75,9 @@ DESTINATION_STATE = np.dtype(
         ("demand", "i8"),  # faults send requests
         ("unsent", "i8"),  # pages in `todo`
         ("cursor", "i8"),  # the linear push; only ever moves forward
+        ("singly", "i8"),  # pages to send before it is tried to go on in bulk,
+        ("patience", "i8"),  # how many they were at the last attempt,
+        ("reach", "i8"),  # and how many pages are looked at in the next
         ("order_next", "i8"),
         ("both_ways", "i8"),  # pivots grow in both directions
         ("turn", "i8"),
@@ -94,6 +101,7 @@ VCPU = np.dtype(
         ("time", "f8"),  # and when it comes, unless the vCPU blocks
         ("lag", "f8"),
         ("due", "f8"),  # when its next access was to come
+        ("began", "i8"),  # its next access before it was moved ahead
         ("free", "f8"),  # when it was last woken up
         ("stalled", "f8"),  # how long it has waited for pages
         ("waits_for", "i8"),  # the missing page that blocks it, or -1
@@ -303,6 +311,7 @@ def run_destination(
     flight_page: Integers,
     flight_at: Floats,
     latency: Floats,
+    streams: Record,
     curve: Record,
     sent_by_kind: Integers,
 ) -> int:
@@ -310,61 +319,61 @@ def run_destination(
 
     ``todo`` are pages that the source has not sent since the switch, ``missing`` those that the
     destination has not received; accesses, their changes and the content of memory as in
-    `migsim._kernels.source.run_source`. Returns
-    `DONE`, or what has to be refilled before the next call.
+    `migsim._kernels.source.run_source`, ``streams`` as in `migsim._kernels.bulk_push.push_in_bulk`.
+    Returns `DONE`, or what has to be refilled before the next call.
     """
     s = state[0]
     while True:
         if s.flight_count == flight_page.size:
             return NEED_FLIGHT_ROOM
         pushing = s.background and s.unsent > 0
+        if pushing and s.singly <= 0 and s.order_next >= order.size and not s.down:
+            pushed = push_in_bulk(
+                state, vcpus, pages, times, todo, missing, nonzero, sent, left, right,
+                flight_page, flight_at, streams, curve, sent_by_kind,
+            )  # fmt: skip
+            if pushed == NO_ROOM:
+                return NEED_FLIGHT_ROOM
+            # What ended a run is seldom over at once, and what kept one from starting even less so.
+            s.patience = 1 if pushed > 0 else min(_MOST_PATIENCE, 2 * s.patience + FEWEST)
+            s.singly = s.patience
+            continue
         waiting = _oldest_request(s, vcpus, todo)
         link_at = link_takes(s, curve)
         sender_at = max(link_at, s.sender_free)
         demand_at = sender_at if s.demand_limited and not s.preempt else link_at
         decision = sender_at
-        if s.down:
-            return _events(
-                s, vcpus, s.until, False, pages, times, changes,
-                memory, nonzero, todo, missing, flight_page, flight_at, latency,
-            )  # fmt: skip
-        if not pushing and waiting < 0:
-            # The link idles until a request comes; with nothing left to request, this is the end.
-            end = s.until
-            if s.unsent == 0:
-                end = min(end, max(s.hold, _last_landing(s, flight_at)))
-            status = _events(
-                s, vcpus, end, True, pages, times, changes,
-                memory, nonzero, todo, missing, flight_page, flight_at, latency,
-            )  # fmt: skip
-            waiting = _oldest_request(s, vcpus, todo)
-            if status != DONE or waiting < 0:
-                return status
-        if not pushing:
+        if not pushing and waiting >= 0:
             decision = max(demand_at, vcpus[waiting].request)
-        elif demand_at < sender_at:  # the sender is busy or asleep, but not for a demanded page
-            if waiting < 0:
-                status = _events(
-                    s, vcpus, min(sender_at - s.request_delay, s.until), True, pages, times,
-                    changes, memory, nonzero, todo, missing, flight_page, flight_at, latency,
-                )  # fmt: skip
-                if status != DONE:
-                    return status
-                waiting = _oldest_request(s, vcpus, todo)
-            if waiting >= 0:
-                decision = min(decision, max(demand_at, vcpus[waiting].request))
-        if decision >= s.until:
-            return _events(
-                s, vcpus, s.until, False, pages, times, changes,
+        elif pushing and demand_at < sender_at and waiting >= 0:
+            decision = min(decision, max(demand_at, vcpus[waiting].request))
+        # Without a request, one is looked for as long as the link idles, or as long as the sender
+        # is busy or asleep, but not for a demanded page.
+        looks = waiting < 0 and (not pushing or demand_at < sender_at) and not s.down
+        while True:
+            ends = not looks and (s.down or decision >= s.until)
+            horizon = s.until
+            if looks and pushing:
+                horizon = min(sender_at - s.request_delay, horizon)
+            elif looks and s.unsent == 0:  # with nothing left to request, this is the end
+                horizon = min(horizon, max(s.hold, _last_landing(s, flight_at)))
+            elif not looks and not ends:
+                horizon = decision - s.request_delay
+            status = _events(
+                s, vcpus, horizon, looks, pages, times, changes,
                 memory, nonzero, todo, missing, flight_page, flight_at, latency,
             )  # fmt: skip
-        status = _events(
-            s, vcpus, decision - s.request_delay, False, pages, times, changes,
-            memory, nonzero, todo, missing, flight_page, flight_at, latency,
-        )  # fmt: skip
-        if status != DONE:
-            return status
-        waiting = _oldest_request(s, vcpus, todo)
+            if ends or status != DONE:
+                return status
+            waiting = _oldest_request(s, vcpus, todo)
+            if not looks:
+                break
+            looks = False
+            if waiting >= 0:
+                asked = max(demand_at, vcpus[waiting].request)
+                decision = min(decision, asked) if pushing else asked
+            elif not pushing:
+                return status
         if s.restarts and decision > s.ready:
             s.idle_until = decision
             return NEED_BUSY_PERIOD
@@ -386,6 +395,7 @@ def run_destination(
             s.ready = decision
             s.busy_since = decision
         s.now = max(s.now, decision)
+        s.singly -= 1
         transmit(
             s, page, kind, decision, nonzero, sent, todo, flight_page, flight_at,
             curve, sent_by_kind,

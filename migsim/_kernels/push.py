@@ -8,7 +8,7 @@ from migsim._kernels.sets import Bitmap, add, has, next_in, previous_in, remove
 from migsim._kernels.source import RESENT
 from migsim._types import Floats, Integers, Record
 
-__all__ = ["FAULTED", "link_takes", "next_background", "transmit"]
+__all__ = ["FAULTED", "link_takes", "next_background", "takes_at", "transmit"]
 
 FAULTED = 2
 """A further row of `sent_by_kind` than before the switch: pages that were demanded."""
@@ -55,23 +55,29 @@ def _left_at(s: Record, position: int, curve: Record) -> float:
 
 
 @jit
-def link_takes(s: Record, curve: Record) -> float:
-    """Return when the next page is chosen: when the queues ahead of its departure take it.
+def takes_at(s: Record, stream: int, ready: float, curve: Record) -> float:
+    """Return when the page behind ``stream`` bytes, which have left by ``ready``, is chosen.
 
-    A page enters the bottleneck's queue once the queue's bytes ahead of it are all that has not
+    That is when the queues ahead of its departure take it. A page enters the bottleneck's queue once the queue's bytes ahead of it are all that has not
     left. On a shared connection it enters the sockets before, once so many bytes are acknowledged
     that the rest and the page fit into them.
     """
-    at = s.ready
+    at = ready
     queue = curve[s.segment].queue
     if queue > 0:
-        at = min(at, _left_at(s, s.stream - queue, curve))
+        at = min(at, _left_at(s, stream - queue, curve))
     if not s.preempt and curve[s.segment].backlog > 0:
         freed, s.queue_segment = sockets_take(
-            s.stream, s.segment, s.queue_segment, s.shift, s.round_trip, curve
+            stream, s.segment, s.queue_segment, s.shift, s.round_trip, curve
         )
         at = min(at, freed)
-    return min(s.ready, max(at, s.busy_since))
+    return min(ready, max(at, s.busy_since))
+
+
+@jit
+def link_takes(s: Record, curve: Record) -> float:
+    """Return when the next page is chosen."""
+    return takes_at(s, s.stream, s.ready, curve)
 
 
 @jit
