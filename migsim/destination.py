@@ -215,7 +215,7 @@ class Destination:
         """Return whether nothing but the link decides when a page leaves that nobody waits for."""
         vm = self._guest.vm
         paced = push.window_bytes or vm.page_seconds or vm.zero_page_seconds
-        return not paced and not self._guest.memory.has_bytes
+        return not paced and push.window > 0 and not self._guest.memory.has_bytes
 
     def _run_to(self, order: Integers, hold: float, until: float) -> None:
         """Call the kernel until it is done, with a halt wherever the watch looks."""

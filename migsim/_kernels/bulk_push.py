@@ -60,9 +60,7 @@ STREAM = np.dtype(
 
 
 @jit
-def _find_streams(
-    s: Record, todo: Bitmap, left: Integers, right: Integers, streams: Record
-) -> int:
+def _find_streams(s: Record, todo: Bitmap, left: Integers, right: Integers, streams: Record) -> int:
     """Note where the push goes on, in the order of turns; return in how many places.
 
     As `migsim._kernels.push.next_background` does: from the pivots, and linearly once no pivot has
@@ -379,6 +377,17 @@ def _book(
 
 
 @jit
+def _note_windows(s: Record, most: int, size: int, curve: Record) -> None:
+    """Count the bytes of each window of time: without a quota now, there may be one later."""
+    first = 0
+    last = _chosen_at(s, most - 1, size, curve)
+    while last >= s.window_began + s.window:
+        first = _fitting(s, most, size, s.window_began + s.window, np.inf, curve)
+        s.window_began, s.window_bytes = _chosen_at(s, first, size, curve), 0
+    s.window_bytes += (most - first) * size
+
+
+@jit
 def _fly(
     s: Record,
     streams: Record,
@@ -440,7 +449,7 @@ def push_in_bulk(
     size = (1 if zeros else s.page_bytes) + s.header_bytes
     if departure(s.stream + size, s.segment, curve) + s.shift < s.ready:
         return 0
-    below, stop = min(s.until, s.window_began + s.window), np.inf
+    below, stop = s.until, np.inf
     if s.blocked > 0:
         for k in range(vcpus.size):
             v = vcpus[k]
@@ -468,7 +477,7 @@ def push_in_bulk(
     _fly(s, streams, found, landed, most, size, flight_page, flight_at, curve)
     s.now = max(s.now, chosen)  # and nothing has arrived after that
     s.sender_free = chosen
-    s.window_bytes += most * size
+    _note_windows(s, most, size, curve)
     s.unsent -= most
     s.ready = max(s.ready, departure(s.stream + most * size, s.segment, curve) + s.shift)
     s.stream += most * size

@@ -58,9 +58,10 @@ def _left_at(s: Record, position: int, curve: Record) -> float:
 def takes_at(s: Record, stream: int, ready: float, curve: Record) -> float:
     """Return when the page behind ``stream`` bytes, which have left by ``ready``, is chosen.
 
-    That is when the queues ahead of its departure take it. A page enters the bottleneck's queue once the queue's bytes ahead of it are all that has not
-    left. On a shared connection it enters the sockets before, once so many bytes are acknowledged
-    that the rest and the page fit into them.
+    That is when the queues ahead of its departure take it. A page enters the bottleneck's queue
+    once the queue's bytes ahead of it are all that has not left. On a shared connection it enters
+    the sockets before, once so many bytes are acknowledged that the rest and the page fit into
+    them.
     """
     at = ready
     queue = curve[s.segment].queue
