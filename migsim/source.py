@@ -271,6 +271,7 @@ class Source:
             return Plans()
         if codec.method != "raw" or transfer.skip_redirtied:
             return Plans(threads=0 if codec.method == "raw" else codec.threads)
+        self._guest.touched()
         nonzero = len(todo & self._guest.nonzero)
         size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
         return Plans(min(size, int(self._states[0]["stop_bytes"]) - flow.stream), transfer.stop_at)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from migsim import Pages
 from migsim._kernels.bits import next_page, previous_page
+from migsim._kernels.sets import BLOCK, FULL, MIXED, add, add_range, next_in, previous_in, remove
 
 sizes = st.sampled_from([1, 2, 63, 64, 65, 127, 128, 129, 200, 1000])
 two_sets = sizes.flatmap(
@@ -91,3 +92,67 @@ def test_the_count_after_a_kernel() -> None:
     pages.words[0] = 1
     pages.touched()
     assert len(pages) == 1
+
+
+large_sizes = st.sampled_from([BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 77])
+# Of places in a guest: the borders of blocks, and anything.
+places = st.one_of(
+    st.floats(0, 1),
+    st.tuples(st.integers(0, 3), st.integers(-2, 2)).map(lambda at: at[0] * BLOCK + at[1]),
+)
+
+
+def place_in(size: int, place: float) -> int:
+    chosen = int(place * (size - 1)) if isinstance(place, float) else place
+    return min(max(chosen, 0), size - 1)
+
+
+@given(
+    large_sizes,
+    st.lists(st.tuples(st.sampled_from("+-r|&d"), places, places), min_size=1, max_size=12),
+)
+def test_blocks_against_a_plain_array(size: int, acts: list[tuple[str, float, float]]) -> None:
+    pages, plain = Pages.none(size), np.zeros(size, np.bool_)
+    for act, one, other in acts:
+        start, stop = sorted((place_in(size, one), place_in(size, other)))
+        model = np.zeros(size, np.bool_)
+        model[start:stop] = True
+        if act == "+":
+            add(pages.bits, start)
+            plain[start] = True
+        elif act == "-":
+            remove(pages.bits, start)
+            plain[start] = False
+        elif act == "r":
+            add_range(pages.bits, start, stop)
+            plain |= model
+        else:
+            part = Pages.range(start, stop, size=size)
+            if act == "|":
+                pages, plain = pages | part, plain | model
+            elif act == "&":
+                pages, plain = pages & part, plain & model
+            else:
+                pages, plain = pages - part, plain & ~model
+        pages.touched()
+        for place in (start, stop):
+            after, before = np.flatnonzero(plain[place:]), np.flatnonzero(plain[: place + 1])
+            assert next_in(pages.bits, place) == (place + after[0] if after.size else -1)
+            assert previous_in(pages.bits, place) == (before[-1] if before.size else -1)
+            assert (place in pages) == plain[place]
+    assert len(pages) == plain.sum()
+    assert pages.indices().tolist() == np.flatnonzero(plain).tolist()
+    copy = pages.copy()
+    bits = np.unpackbits(pages.words.view(np.uint8), bitorder="little", count=size)
+    assert np.array_equal(bits, plain)  # dense, it is the same set
+    assert copy == pages
+
+
+def test_what_is_whole_takes_no_words() -> None:
+    size = 24 << 28  # 24 TiB
+    some = Pages.of([5, size - 1], size=size)
+    rest = Pages.range(0, size, size=size) - some
+    assert len(rest) == size - 2
+    blocks = rest.bits.blocks
+    assert ((blocks == MIXED).sum(), (blocks == FULL).sum()) == (2, blocks.size - 2)
+    assert rest.first(7) == [0, 1, 2, 3, 4, 6, 7]
