@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from migsim._kernels.bulk_push import STREAM
 from migsim._kernels.destination import (
     DESTINATION_STATE,
     NEED_FLIGHT_ROOM,
@@ -17,6 +16,7 @@ from migsim._kernels.destination import (
     run_destination,
 )
 from migsim._kernels.source import NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
+from migsim._kernels.streams import STREAM
 from migsim._types import Floats, Integers, Record
 from migsim.accesses import AccessWindow
 from migsim.errors import ConnectionLost

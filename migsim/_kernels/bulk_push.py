@@ -13,28 +13,13 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
-from migsim._kernels.bits import highest_bit, lowest_bit
 from migsim._kernels.curve import departure, earlier_segment
 from migsim._kernels.push import takes_at
-from migsim._kernels.sets import (
-    BLOCK_SHIFT,
-    EMPTY,
-    FULL,
-    MIXED,
-    Bitmap,
-    add_range,
-    count_range,
-    has,
-    masks_of,
-    next_in,
-    previous_in,
-    remove,
-    remove_range,
-)
-from migsim._kernels.source import FIRST, RESENT
+from migsim._kernels.sets import Bitmap, has, remove
+from migsim._kernels.streams import book, find_streams, measure
 from migsim._types import Floats, Integers, Record
 
-__all__ = ["FEWEST", "NO_ROOM", "STREAM", "push_in_bulk"]
+__all__ = ["FEWEST", "NO_ROOM", "push_in_bulk"]
 
 FEWEST = 4
 """Pages that go one by one as fast as in bulk."""
@@ -44,131 +29,6 @@ NO_ROOM = -1
 _REACH = 1 << 14
 """Pages to look ahead at first: few enough to be looked at again after each fault."""
 _FAR = 1 << 40
-
-STREAM = np.dtype(
-    [
-        ("page", "i8"),  # the next page,
-        ("down", "i8"),  # whether the one before it follows, or the one behind it,
-        ("length", "i8"),  # and how many do without a gap
-        ("pivot", "i8"),  # the pivot that it grows from, or -1
-        ("offset", "i8"),  # its turn, counted from the first one
-    ]
-)
-
-
-# ---- which pages come next ----------------------------------------------------------------------
-
-
-@jit
-def _find_streams(s: Record, todo: Bitmap, left: Integers, right: Integers, streams: Record) -> int:
-    """Note where the push goes on, in the order of turns; return in how many places.
-
-    As `migsim._kernels.push.next_background` does: from the pivots, and linearly once no pivot has
-    anything left.
-    """
-    sides = 2 if s.both_ways else 1
-    found = 0
-    for offset in range(sides * right.size):
-        turn = s.turn + offset
-        k = (turn // sides) % right.size
-        down = turn % sides == 1
-        if down:
-            page = previous_in(todo, left[k])
-            left[k] = page
-        else:
-            page = next_in(todo, right[k])
-            right[k] = page if page >= 0 else todo.size
-        if page >= 0:
-            stream = streams[found]
-            stream.page, stream.down, stream.pivot, stream.offset = page, down, k, offset
-            found += 1
-    if found == 0:
-        stream = streams[0]
-        stream.page, stream.down, stream.pivot = next_in(todo, s.cursor), 0, -1
-        stream.offset = sides * right.size - 1
-        found = 1
-    return found
-
-
-@jit
-def _stretch(todo: Bitmap, nonzero: Bitmap, page: int, down: bool, zeros: bool, most: int) -> int:
-    """Return how many pages of ``todo`` follow without a gap, all of one kind; ``most`` at most."""
-    most = min(most, page + 1 if down else todo.size - page)
-    count = 0
-    while count < most:
-        at = page - count if down else page + count
-        block = at >> BLOCK_SHIFT
-        kinds = nonzero.blocks[block]
-        if todo.blocks[block] == EMPTY or kinds == (FULL if zeros else EMPTY):
-            break
-        if todo.blocks[block] == FULL and kinds != MIXED:
-            border = block << BLOCK_SHIFT
-            count = page - border + 1 if down else border + (1 << BLOCK_SHIFT) - page
-            continue
-        keep, fill = masks_of(todo, block)
-        word = (todo.words[at >> 6] & keep) | fill
-        keep, fill = masks_of(nonzero, block)
-        other = (nonzero.words[at >> 6] & keep) | fill
-        gaps = ~word | (other if zeros else ~other)
-        place = at & 63
-        if down:
-            gaps <<= np.uint64(63 - place)
-            count += place + 1 if gaps == 0 else 63 - highest_bit(gaps)
-        else:
-            gaps >>= np.uint64(place)
-            count += 64 - place if gaps == 0 else lowest_bit(gaps)
-        if gaps != 0:
-            break
-    return min(count, most)
-
-
-@jit
-def _keep_apart(streams: Record, found: int) -> None:
-    """Shorten stretches that would run into each other."""
-    for i in range(found):
-        a = streams[i]
-        for j in range(found):
-            b = streams[j]
-            between = b.page - a.page
-            if i == j or between < 0 or (a.down and not b.down):
-                continue
-            if a.down == b.down:  # one follows the other, and must not reach it
-                behind = b if a.down else a
-                behind.length = min(behind.length, between)
-            else:  # they meet
-                a.length = min(a.length, (between + 1) >> 1)
-                b.length = min(b.length, (between + 1) >> 1)
-
-
-@jit
-def _measure(
-    vcpus: Record,
-    blocked: int,
-    todo: Bitmap,
-    nonzero: Bitmap,
-    zeros: bool,
-    streams: Record,
-    found: int,
-    most: int,
-) -> int:
-    """Return how many pages can go until a stretch ends, or comes to what a vCPU waits for."""
-    for i in range(found):
-        stream = streams[i]
-        stream.length = _stretch(
-            todo, nonzero, stream.page, stream.down != 0, zeros, most // found + 1
-        )
-        if blocked == 0:
-            continue
-        for k in range(vcpus.size):
-            page = vcpus[k].waits_for
-            ahead = stream.page - page if stream.down else page - stream.page
-            if page >= 0 and 0 <= ahead < stream.length:
-                stream.length = ahead
-    if found > 1:
-        _keep_apart(streams, found)
-    for i in range(found):
-        most = min(most, streams[i].length * found + i)
-    return most
 
 
 # ---- when they leave ----------------------------------------------------------------------------
@@ -331,52 +191,6 @@ def _lands_at(s: Record, page: int, flight_page: Integers, flight_at: Floats) ->
 
 
 @jit
-def _book(
-    s: Record,
-    streams: Record,
-    found: int,
-    most: int,
-    landed: int,
-    zeros: bool,
-    todo: Bitmap,
-    missing: Bitmap,
-    sent: Bitmap,
-    left: Integers,
-    right: Integers,
-    sent_by_kind: Integers,
-) -> None:
-    """Let ``most`` pages leave, of which ``landed`` have arrived."""
-    known = 0
-    for i in range(found):
-        stream = streams[i]
-        gone = most // found + (i < most % found)
-        there = landed // found + (i < landed % found)
-        page = stream.page
-        first = page - gone + 1 if stream.down else page
-        known += count_range(sent, first, first + gone)
-        add_range(sent, first, first + gone)
-        remove_range(todo, first, first + gone)
-        first = page - there + 1 if stream.down else page
-        remove_range(missing, first, first + there)
-        if stream.pivot < 0:
-            s.cursor = page + gone - 1
-        elif stream.down:
-            left[stream.pivot] = page - gone
-        else:
-            right[stream.pivot] = page + gone
-    rounds, last = (most - 1) // found, (most - 1) % found
-    slots = (2 if s.both_ways else 1) * right.size
-    s.turn += rounds * slots + streams[last].offset + 1
-    content = 1 if zeros else s.page_bytes
-    sent_by_kind[FIRST, 0] += most - known
-    sent_by_kind[FIRST, 1] += (most - known) * content
-    sent_by_kind[RESENT, 0] += known
-    sent_by_kind[RESENT, 1] += known * content
-    if zeros:
-        s.zero_pages += most
-
-
-@jit
 def _note_windows(s: Record, most: int, size: int, curve: Record) -> None:
     """Count the bytes of each window of time: without a quota now, there may be one later."""
     first = 0
@@ -444,7 +258,7 @@ def push_in_bulk(
     chosen = _chosen_at(s, 0, 0, curve)
     if most < FEWEST or s.sender_free > chosen or chosen < s.window_began:
         return 0
-    found = _find_streams(s, todo, left, right, streams)
+    found = find_streams(s, todo, left, right, streams)
     zeros = not has(nonzero, streams[0].page)
     size = (1 if zeros else s.page_bytes) + s.header_bytes
     if departure(s.stream + size, s.segment, curve) + s.shift < s.ready:
@@ -458,7 +272,7 @@ def push_in_bulk(
             elif v.waits_for >= 0:
                 stop = min(stop, _lands_at(s, v.waits_for, flight_page, flight_at))
     most = _fitting(s, most, size, below, stop, curve)
-    most = _measure(vcpus, s.blocked, todo, nonzero, zeros, streams, found, most)
+    most = measure(vcpus, s.blocked, todo, nonzero, zeros, streams, found, most)
     if most < FEWEST:
         return 0
     most = _run_guest(s, vcpus, most, size, stop, pages, times, missing, curve)
@@ -473,7 +287,7 @@ def push_in_bulk(
     landed = _landed_by(s, most, size, horizon, curve)
     if s.flight_count + most - landed > flight_page.size:
         return NO_ROOM
-    _book(s, streams, found, most, landed, zeros, todo, missing, sent, left, right, sent_by_kind)
+    book(s, streams, found, most, landed, zeros, todo, missing, sent, left, right, sent_by_kind)
     _fly(s, streams, found, landed, most, size, flight_page, flight_at, curve)
     s.now = max(s.now, chosen)  # and nothing has arrived after that
     s.sender_free = chosen
