@@ -119,6 +119,16 @@ def test_a_reader_behind_the_push(rate: float) -> None:
     both(lambda: Migration(machine(PAGES), workload, link), 0, "all", [0.5], how)
 
 
+@pytest.mark.parametrize("prepaging", ["none", "forward", "bubble", "multi"])
+def test_faults_at_the_same_moment(prepaging: str) -> None:
+    """Of requests that reach the source together all but one wait while others leave."""
+    pages = np.random.default_rng(5).integers(0, PAGES, 4000)
+    accesses = [(1e-3 * (j // 4), page, True) for j, page in enumerate(pages.tolist())]
+    workload, how = Listed(accesses, PAGES), {"prepaging": prepaging}
+    shape = machine(PAGES, vcpus=4)
+    both(lambda: Migration(shape, workload, LINKS["10g"]), 0, "all", [0.2], how)
+
+
 def test_what_is_idle_is_not_touched() -> None:
     """Of 24 TiB all but a few blocks are pushed whole, and their words stay untouched."""
     shape = machine(24 << 28)
