@@ -123,7 +123,7 @@ class Destination:
         state.fault_seconds = vm.fault_seconds
         state.catch_up = vm.catch_up
         state.page_seconds, state.zero_page_seconds = vm.page_seconds, vm.zero_page_seconds
-        state.sender_free = state.window_began = -np.inf
+        state.sender_free = state.window_began = state.soonest = -np.inf
         state.page_bytes = vm.page_size
         state.header_bytes = link.message_header
         state.unsent = len(self._todo)

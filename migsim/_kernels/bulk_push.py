@@ -183,7 +183,7 @@ def _lands_at(s: Record, page: int, flight_page: Integers, flight_at: Floats) ->
     for _ in range(s.flight_count):
         if flight_page[at] == page:
             return float(flight_at[at])
-        at = at + 1 if at + 1 < flight_page.size else 0
+        at = (at + 1) & (flight_page.size - 1)
     return -np.inf
 
 
@@ -214,13 +214,13 @@ def _fly(
     curve: Record,
 ) -> None:
     """Note the pages from number ``first`` on as being in flight."""
-    tail = (s.flight_head + s.flight_count) % flight_page.size
+    tail = (s.flight_head + s.flight_count) & (flight_page.size - 1)
     which, further = first % found, first // found
     for place in range(first, most):
         stream = streams[which]
         flight_page[tail] = stream.page - further if stream.down else stream.page + further
         flight_at[tail] = _arrives_at(s, place, size, curve)
-        tail = tail + 1 if tail + 1 < flight_page.size else 0
+        tail = (tail + 1) & (flight_page.size - 1)
         which += 1
         if which == found:
             which = 0
@@ -282,7 +282,7 @@ def push_in_bulk(
     horizon = chosen - s.request_delay
     while s.flight_count > 0 and flight_at[s.flight_head] < horizon:
         remove(missing, flight_page[s.flight_head])
-        s.flight_head = (s.flight_head + 1) % flight_page.size
+        s.flight_head = (s.flight_head + 1) & (flight_page.size - 1)
         s.flight_count -= 1
     landed = _landed_by(s, most, size, horizon, curve)
     if s.flight_count + most - landed > flight_page.size:

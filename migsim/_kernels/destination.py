@@ -82,7 +82,8 @@ DESTINATION_STATE = np.dtype(
         ("both_ways", "i8"),  # pivots grow in both directions
         ("turn", "i8"),
         ("pivot", "i8"),  # the pivot that the next fault replaces
-        # in flight: a ring of pages and their arrival times
+        ("soonest", "f8"),  # no vCPU that does not wait makes an access before
+        # in flight: a ring of pages and their arrival times; its size is a power of two
         ("flight_head", "i8"),
         ("flight_count", "i8"),
         ("blocked", "i8"),  # vCPUs that wait
@@ -140,22 +141,24 @@ def _skip_hits(
 
     False where the buffer ends first. Looking ahead is safe: pages only ever arrive.
     """
-    while True:
-        index = v.next - s.buffer_first
-        if index >= pages.size:
-            return False
-        v.due = s.anchor_real + (times[index] - s.anchor_guest) + v.lag
-        v.time = max(v.due, v.free)
-        if v.time >= horizon:
-            return True
+    anchor_real, anchor_guest, first = s.anchor_real, s.anchor_guest, s.buffer_first
+    lag, free, due, when = v.lag, v.free, v.due, v.time
+    index = v.next - first
+    while index < pages.size:
+        due = anchor_real + (times[index] - anchor_guest) + lag
+        when = max(due, free)
+        if when >= horizon:
+            break
         page = pages[index]
         if page < 0:
             page = ~page
         if has(missing, page):
-            return True
+            break
         if memory.truth.shape[0] > 0 and pages[index] >= 0:
-            _write(memory, nonzero, page, v.next, changes[index])
-        v.next += step
+            _write(memory, nonzero, page, index + first, changes[index])
+        index += step
+    v.next, v.due, v.time = index + first, due, when
+    return index < pages.size
 
 
 @jit
@@ -187,6 +190,7 @@ def _land_page(
                 v.free = v.time
             else:
                 v.lag += v.time - v.due
+            s.soonest = min(s.soonest, v.time)
             v.waits_for = -1
             v.request = np.inf
 
@@ -230,23 +234,25 @@ def _events(
 ) -> int:
     """Let all events before ``horizon`` happen: arrivals, faults, wake-ups."""
     while True:
-        soonest = horizon
-        who = -1
-        for k in range(vcpus.size):
-            v = vcpus[k]
-            if v.waits_for < 0 and v.time < soonest:
-                soonest = v.time
-                who = k
         arrival = flight_at[s.flight_head] if s.flight_count > 0 else np.inf
+        who = -1
+        if s.soonest < min(arrival, horizon):
+            s.soonest = np.inf
+            for k in range(vcpus.size):
+                v = vcpus[k]
+                if v.waits_for < 0 and v.time < s.soonest:
+                    s.soonest = v.time
+                    who = k
+        soonest = min(s.soonest, horizon)
         if arrival < horizon and arrival <= soonest:
             if s.latencies + vcpus.size > latency.size:
                 return NEED_LATENCY_ROOM
             _land_page(s, vcpus, flight_page[s.flight_head], arrival, memory, missing, latency)
-            s.flight_head = (s.flight_head + 1) % flight_page.size
+            s.flight_head = (s.flight_head + 1) & (flight_page.size - 1)
             s.flight_count -= 1
             s.now = max(s.now, arrival)
             continue
-        if who < 0:
+        if soonest >= horizon:
             return DONE
         v = vcpus[who]
         before = min(arrival, horizon)
@@ -289,7 +295,7 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
     """Return a time just after the last page in flight arrives."""
     if s.flight_count == 0:
         return -np.inf
-    last = (s.flight_head + s.flight_count - 1) % flight_at.size
+    last = (s.flight_head + s.flight_count - 1) & (flight_at.size - 1)
     return np.nextafter(flight_at[last], np.inf)
 
 

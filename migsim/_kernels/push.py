@@ -30,9 +30,12 @@ def next_background(
         s.order_next += 1
     sides = 2 if s.both_ways else 1
     for _ in range(sides * right.size):
-        k = (s.turn // sides) % right.size
-        backwards = s.turn % sides == 1
+        turn = s.turn
         s.turn += 1
+        backwards = sides == 2 and turn & 1 == 1
+        k = 0
+        if right.size > 1:
+            k = (turn >> (sides - 1)) % right.size
         if backwards:
             page = previous_in(todo, left[k])
             left[k] = page - 1 if page >= 0 else -1
@@ -137,7 +140,7 @@ def transmit(
         s.shift += decision + seconds - left
         left = decision + seconds
     s.ready = max(s.ready, left)
-    tail = (s.flight_head + s.flight_count) % flight_page.size
+    tail = (s.flight_head + s.flight_count) & (flight_page.size - 1)
     flight_page[tail] = page
     flight_at[tail] = s.ready + s.half_trip
     s.flight_count += 1
