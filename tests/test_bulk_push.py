@@ -11,9 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_bulk import LINKS, PAGES, SECONDS, random_writes, seeds
 
-from migsim import Migration, Pages, make_workload
+from migsim import Link, Migration, Pages, make_workload
 from migsim._kernels.sets import MIXED, count_range, remove_range
 from migsim.destination import Destination
+from migsim.limits import GaveUp, Lost
+
+PATHS = {
+    **LINKS,
+    "cut": Link(rate=500e6, rtt=1e-3, outages="0.2s+1000s"),
+    "cut late": Link(rate=500e6, rtt=1e-3, outages="1.2s+1000s"),
+}
 
 
 def reached(handle: Migration) -> tuple[Any, ...]:
@@ -43,24 +50,29 @@ def drive(handle: Migration, seed: int, before: str, cuts: list[float], how: Any
     """Switch over, push with a halt at each of ``cuts``, and return how things stood there."""
     draw = np.random.default_rng(seed)
     missing = handle.everything
-    if before == "some":
-        missing = Pages.of(np.flatnonzero(draw.random(PAGES) < draw.random()), size=PAGES)
-    elif before == "ranges":
-        start, stop = np.sort(draw.integers(0, PAGES, 2))
-        missing -= Pages.range(int(start), int(stop), size=PAGES)
-    elif before == "sent":  # all once, and the end for a second time
-        handle.send(missing)
-        handle.wait(SECONDS)
-        missing = handle.take_dirty() | Pages.range(PAGES // 3, PAGES, size=PAGES)
-    handle.pause()
-    handle.resume(missing=missing)
-    seen = []
-    began = handle.now
-    for cut in [*cuts, None]:
-        bound = {} if cut is None else {"until": max(handle.now, began + cut * SECONDS)}
-        handle.push(**how, **bound)
-        seen.append(reached(handle))
-    return seen
+    seen: list[Any] = []
+    try:
+        if before == "some":
+            missing = Pages.of(np.flatnonzero(draw.random(PAGES) < draw.random()), size=PAGES)
+        elif before == "ranges":
+            start, stop = np.sort(draw.integers(0, PAGES, 2))
+            missing -= Pages.range(int(start), int(stop), size=PAGES)
+        elif before == "sent":  # all once, and the end for a second time
+            handle.send(missing)
+            handle.wait(SECONDS)
+            missing = handle.take_dirty() | Pages.range(PAGES // 3, PAGES, size=PAGES)
+        handle.pause()
+        handle.resume(missing=missing)
+        began = handle.now
+        for cut in cuts:
+            quota = int(draw.integers(1, 2 * 10**7)) if draw.random() < 0.2 else None
+            until = max(handle.now, began + cut * SECONDS)
+            handle.push(**how, until=until, window_bytes=quota)
+            seen.append(reached(handle))
+        handle.push(**how)
+    except (GaveUp, Lost) as error:
+        seen.append(str(error))
+    return [*seen, reached(handle) if handle._destination else handle.now]
 
 
 def both(make: Any, *arguments: Any) -> None:
@@ -73,7 +85,7 @@ def both(make: Any, *arguments: Any) -> None:
 
 @given(
     seeds,
-    st.sampled_from(sorted(LINKS)),
+    st.sampled_from(sorted(PATHS)),
     st.sampled_from(["all", "some", "ranges", "sent"]),
     st.lists(st.floats(0.0, 1.2), max_size=3).map(sorted),
     st.integers(0, 20_000),
@@ -89,11 +101,13 @@ def both(make: Any, *arguments: Any) -> None:
             "vcpus": st.sampled_from([1, 2, 5]),
             "zero_fraction": st.sampled_from([0.0, 0.0, 0.3, 1.0]),
             "catch_up": st.sampled_from([0.0, 0.01]),
+            "fault_seconds": st.sampled_from([0.0, 2e-5]),
         }
     ),
 )
-@settings(max_examples=60)
+@settings(max_examples=80)
 @example(1, "10g", "all", [], 20_000, {"prepaging": "bubble"}, {"vcpus": 2})
+@example(3, "cut", "all", [0.1], 20_000, {"prepaging": "forward"}, {"vcpus": 2})
 @example(2, "10g", "sent", [0.3], 300, {"prepaging": "multi"}, {"vcpus": 5})
 def test_to_the_bit(
     seed: int,
@@ -105,7 +119,7 @@ def test_to_the_bit(
     vm: dict[str, Any],
 ) -> None:
     workload = random_writes(seed, count)
-    both(lambda: Migration(machine(PAGES, **vm), workload, LINKS[link]), seed, before, cuts, how)
+    both(lambda: Migration(machine(PAGES, **vm), workload, PATHS[link]), seed, before, cuts, how)
 
 
 @pytest.mark.parametrize("rate", [0.98, 1.0, 1.02])
