@@ -16,6 +16,7 @@ from migsim._kernels.destination import (
     run_destination,
 )
 from migsim._kernels.source import NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
+from migsim._kernels.streams import STREAM
 from migsim._types import Floats, Integers, Record
 from migsim.accesses import AccessWindow
 from migsim.errors import ConnectionLost
@@ -37,6 +38,7 @@ grows around it in both directions; ``multi`` grows around the last seven faults
 """
 
 _MOST_BYTES = 1 << 62
+_NO_LIMIT = 1 << 62
 _PIVOTS: dict[Prepaging, int] = {"none": 0, "forward": 1, "bubble": 1, "multi": 7}
 
 
@@ -98,6 +100,7 @@ class Destination:
         self._flight_at = np.empty(1 << 10, np.float64)
         self._left = np.empty(0, np.int64)
         self._right = np.empty(0, np.int64)
+        self._streams: Record = np.zeros(2 * max(_PIVOTS.values()), STREAM)
         self._prepaging: Prepaging | None = None
         self._states: Record = np.zeros(1, DESTINATION_STATE)
         self._state = self._states[0]
@@ -120,7 +123,7 @@ class Destination:
         state["fault_seconds"] = vm.fault_seconds
         state["catch_up"] = vm.catch_up
         state["page_seconds"], state["zero_page_seconds"] = vm.page_seconds, vm.zero_page_seconds
-        state["sender_free"] = state["window_began"] = -np.inf
+        state["sender_free"] = state["window_began"] = state["soonest"] = -np.inf
         state["page_bytes"] = vm.page_size
         state["header_bytes"] = link.message_header
         state["unsent"] = len(self._todo)
@@ -188,6 +191,7 @@ class Destination:
         state["quota"] = min(push.window_bytes or 0, _MOST_BYTES)
         state["window"], state["demand_limited"] = push.window, push.demand_limited
         state["order_next"] = 0
+        state["singly"] = 0 if self._goes_in_bulk(push) else _NO_LIMIT
         lost: ConnectionLost | None = None
         try:
             self._run_to(push.order, hold, until)
@@ -204,6 +208,12 @@ class Destination:
             raise lost
         finished = state["unsent"] == 0 and state["flight_count"] == 0
         return max(hold, float(state["now"])) if finished else until
+
+    def _goes_in_bulk(self, push: Push) -> bool:
+        """Return whether nothing but the link decides when a page leaves that nobody waits for."""
+        vm = self._guest.vm
+        paced = push.window_bytes or vm.page_seconds or vm.zero_page_seconds
+        return not paced and push.window > 0 and not self._guest.memory.has_bytes
 
     def _run_to(self, order: Integers, hold: float, until: float) -> None:
         """Call the kernel until it is done, with a halt wherever the watch looks."""
@@ -273,6 +283,7 @@ class Destination:
                 self._flight_page,
                 self._flight_at,
                 self._latency,
+                self._streams,
                 self._flow.curve.segments,
                 self._sent_by_kind,
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from migsim._jit import jit
+from migsim._kernels.bulk_push import FEWEST, NO_ROOM, push_in_bulk
 from migsim._kernels.encoding import Memory, change_bytes, copy_page, note_change
 from migsim._kernels.push import FAULTED, link_takes, next_background, transmit
 from migsim._kernels.sets import Bitmap, add, has, remove
@@ -29,6 +30,9 @@ __all__ = [
 # Further things that may be needed than at the source.
 NEED_FLIGHT_ROOM = 4
 NEED_LATENCY_ROOM = 5
+
+_MOST_PATIENCE = 500
+"""Pages that go one by one, at most, before it is tried to go on in bulk."""
 
 DESTINATION_STATE = np.dtype(
     [
@@ -71,11 +75,15 @@ DESTINATION_STATE = np.dtype(
         ("demand", "i8"),  # faults send requests
         ("unsent", "i8"),  # pages in `todo`
         ("cursor", "i8"),  # the linear push; only ever moves forward
+        ("singly", "i8"),  # pages to send before it is tried to go on in bulk,
+        ("patience", "i8"),  # how many they were at the last attempt,
+        ("reach", "i8"),  # and how many pages are looked at in the next
         ("order_next", "i8"),
         ("both_ways", "i8"),  # pivots grow in both directions
         ("turn", "i8"),
         ("pivot", "i8"),  # the pivot that the next fault replaces
-        # in flight: a ring of pages and their arrival times
+        ("soonest", "f8"),  # no vCPU that does not wait makes an access before
+        # in flight: a ring of pages and their arrival times; its size is a power of two
         ("flight_head", "i8"),
         ("flight_count", "i8"),
         ("blocked", "i8"),  # vCPUs that wait
@@ -94,6 +102,7 @@ VCPU = np.dtype(
         ("time", "f8"),  # and when it comes, unless the vCPU blocks
         ("lag", "f8"),
         ("due", "f8"),  # when its next access was to come
+        ("began", "i8"),  # its next access before it was moved ahead
         ("free", "f8"),  # when it was last woken up
         ("stalled", "f8"),  # how long it has waited for pages
         ("waits_for", "i8"),  # the missing page that blocks it, or -1
@@ -132,22 +141,24 @@ def _skip_hits(
 
     False where the buffer ends first. Looking ahead is safe: pages only ever arrive.
     """
-    while True:
-        index = v.next - s.buffer_first
-        if index >= pages.size:
-            return False
-        v.due = s.anchor_real + (times[index] - s.anchor_guest) + v.lag
-        v.time = max(v.due, v.free)
-        if v.time >= horizon:
-            return True
+    anchor_real, anchor_guest, first = s.anchor_real, s.anchor_guest, s.buffer_first
+    lag, free, due, when = v.lag, v.free, v.due, v.time
+    index = v.next - first
+    while index < pages.size:
+        due = anchor_real + (times[index] - anchor_guest) + lag
+        when = max(due, free)
+        if when >= horizon:
+            break
         page = pages[index]
         if page < 0:
             page = ~page
         if has(missing, page):
-            return True
+            break
         if memory.truth.shape[0] > 0 and pages[index] >= 0:
-            _write(memory, nonzero, page, v.next, changes[index])
-        v.next += step
+            _write(memory, nonzero, page, index + first, changes[index])
+        index += step
+    v.next, v.due, v.time = index + first, due, when
+    return index < pages.size
 
 
 @jit
@@ -179,6 +190,7 @@ def _land_page(
                 v.free = v.time
             else:
                 v.lag += v.time - v.due
+            s.soonest = min(s.soonest, v.time)
             v.waits_for = -1
             v.request = np.inf
 
@@ -222,23 +234,25 @@ def _events(
 ) -> int:
     """Let all events before ``horizon`` happen: arrivals, faults, wake-ups."""
     while True:
-        soonest = horizon
-        who = -1
-        for k in range(vcpus.size):
-            v = vcpus[k]
-            if v.waits_for < 0 and v.time < soonest:
-                soonest = v.time
-                who = k
         arrival = flight_at[s.flight_head] if s.flight_count > 0 else np.inf
+        who = -1
+        if s.soonest < min(arrival, horizon):
+            s.soonest = np.inf
+            for k in range(vcpus.size):
+                v = vcpus[k]
+                if v.waits_for < 0 and v.time < s.soonest:
+                    s.soonest = v.time
+                    who = k
+        soonest = min(s.soonest, horizon)
         if arrival < horizon and arrival <= soonest:
             if s.latencies + vcpus.size > latency.size:
                 return NEED_LATENCY_ROOM
             _land_page(s, vcpus, flight_page[s.flight_head], arrival, memory, missing, latency)
-            s.flight_head = (s.flight_head + 1) % flight_page.size
+            s.flight_head = (s.flight_head + 1) & (flight_page.size - 1)
             s.flight_count -= 1
             s.now = max(s.now, arrival)
             continue
-        if who < 0:
+        if soonest >= horizon:
             return DONE
         v = vcpus[who]
         before = min(arrival, horizon)
@@ -281,7 +295,7 @@ def _last_landing(s: Record, flight_at: Floats) -> float:
     """Return a time just after the last page in flight arrives."""
     if s.flight_count == 0:
         return -np.inf
-    last = (s.flight_head + s.flight_count - 1) % flight_at.size
+    last = (s.flight_head + s.flight_count - 1) & (flight_at.size - 1)
     return np.nextafter(flight_at[last], np.inf)
 
 
@@ -303,6 +317,7 @@ def run_destination(
     flight_page: Integers,
     flight_at: Floats,
     latency: Floats,
+    streams: Record,
     curve: Record,
     sent_by_kind: Integers,
 ) -> int:
@@ -310,61 +325,61 @@ def run_destination(
 
     ``todo`` are pages that the source has not sent since the switch, ``missing`` those that the
     destination has not received; accesses, their changes and the content of memory as in
-    `migsim._kernels.source.run_source`. Returns
-    `DONE`, or what has to be refilled before the next call.
+    `migsim._kernels.source.run_source`, ``streams`` as in `migsim._kernels.bulk_push.push_in_bulk`.
+    Returns `DONE`, or what has to be refilled before the next call.
     """
     s = state[0]
     while True:
         if s.flight_count == flight_page.size:
             return NEED_FLIGHT_ROOM
         pushing = s.background and s.unsent > 0
+        if pushing and s.singly <= 0 and s.order_next >= order.size and not s.down:
+            pushed = push_in_bulk(
+                state, vcpus, pages, times, todo, missing, nonzero, sent, left, right,
+                flight_page, flight_at, streams, curve, sent_by_kind,
+            )  # fmt: skip
+            if pushed == NO_ROOM:
+                return NEED_FLIGHT_ROOM
+            # What ended a run is seldom over at once, and what kept one from starting even less so.
+            s.patience = 1 if pushed > 0 else min(_MOST_PATIENCE, 2 * s.patience + FEWEST)
+            s.singly = s.patience
+            continue
         waiting = _oldest_request(s, vcpus, todo)
         link_at = link_takes(s, curve)
         sender_at = max(link_at, s.sender_free)
         demand_at = sender_at if s.demand_limited and not s.preempt else link_at
         decision = sender_at
-        if s.down:
-            return _events(
-                s, vcpus, s.until, False, pages, times, changes,
-                memory, nonzero, todo, missing, flight_page, flight_at, latency,
-            )  # fmt: skip
-        if not pushing and waiting < 0:
-            # The link idles until a request comes; with nothing left to request, this is the end.
-            end = s.until
-            if s.unsent == 0:
-                end = min(end, max(s.hold, _last_landing(s, flight_at)))
-            status = _events(
-                s, vcpus, end, True, pages, times, changes,
-                memory, nonzero, todo, missing, flight_page, flight_at, latency,
-            )  # fmt: skip
-            waiting = _oldest_request(s, vcpus, todo)
-            if status != DONE or waiting < 0:
-                return status
-        if not pushing:
+        if not pushing and waiting >= 0:
             decision = max(demand_at, vcpus[waiting].request)
-        elif demand_at < sender_at:  # the sender is busy or asleep, but not for a demanded page
-            if waiting < 0:
-                status = _events(
-                    s, vcpus, min(sender_at - s.request_delay, s.until), True, pages, times,
-                    changes, memory, nonzero, todo, missing, flight_page, flight_at, latency,
-                )  # fmt: skip
-                if status != DONE:
-                    return status
-                waiting = _oldest_request(s, vcpus, todo)
-            if waiting >= 0:
-                decision = min(decision, max(demand_at, vcpus[waiting].request))
-        if decision >= s.until:
-            return _events(
-                s, vcpus, s.until, False, pages, times, changes,
+        elif pushing and demand_at < sender_at and waiting >= 0:
+            decision = min(decision, max(demand_at, vcpus[waiting].request))
+        # Without a request, one is looked for as long as the link idles, or as long as the sender
+        # is busy or asleep, but not for a demanded page.
+        looks = waiting < 0 and (not pushing or demand_at < sender_at) and not s.down
+        while True:
+            ends = not looks and (s.down or decision >= s.until)
+            horizon = s.until
+            if looks and pushing:
+                horizon = min(sender_at - s.request_delay, horizon)
+            elif looks and s.unsent == 0:  # with nothing left to request, this is the end
+                horizon = min(horizon, max(s.hold, _last_landing(s, flight_at)))
+            elif not looks and not ends:
+                horizon = decision - s.request_delay
+            status = _events(
+                s, vcpus, horizon, looks, pages, times, changes,
                 memory, nonzero, todo, missing, flight_page, flight_at, latency,
             )  # fmt: skip
-        status = _events(
-            s, vcpus, decision - s.request_delay, False, pages, times, changes,
-            memory, nonzero, todo, missing, flight_page, flight_at, latency,
-        )  # fmt: skip
-        if status != DONE:
-            return status
-        waiting = _oldest_request(s, vcpus, todo)
+            if ends or status != DONE:
+                return status
+            waiting = _oldest_request(s, vcpus, todo)
+            if not looks:
+                break
+            looks = False
+            if waiting >= 0:
+                asked = max(demand_at, vcpus[waiting].request)
+                decision = min(decision, asked) if pushing else asked
+            elif not pushing:
+                return status
         if s.restarts and decision > s.ready:
             s.idle_until = decision
             return NEED_BUSY_PERIOD
@@ -386,6 +401,7 @@ def run_destination(
             s.ready = decision
             s.busy_since = decision
         s.now = max(s.now, decision)
+        s.singly -= 1
         transmit(
             s, page, kind, decision, nonzero, sent, todo, flight_page, flight_at,
             curve, sent_by_kind,

@@ -8,7 +8,7 @@ from migsim._kernels.sets import Bitmap, add, has, next_in, previous_in, remove
 from migsim._kernels.source import RESENT
 from migsim._types import Floats, Integers, Record
 
-__all__ = ["FAULTED", "link_takes", "next_background", "transmit"]
+__all__ = ["FAULTED", "link_takes", "next_background", "takes_at", "transmit"]
 
 FAULTED = 2
 """A further row of `sent_by_kind` than before the switch: pages that were demanded."""
@@ -30,9 +30,12 @@ def next_background(
         s.order_next += 1
     sides = 2 if s.both_ways else 1
     for _ in range(sides * right.size):
-        k = (s.turn // sides) % right.size
-        backwards = s.turn % sides == 1
+        turn = s.turn
         s.turn += 1
+        backwards = sides == 2 and turn & 1 == 1
+        k = 0
+        if right.size > 1:
+            k = (turn >> (sides - 1)) % right.size
         if backwards:
             page = previous_in(todo, left[k])
             left[k] = page - 1 if page >= 0 else -1
@@ -55,23 +58,30 @@ def _left_at(s: Record, position: int, curve: Record) -> float:
 
 
 @jit
-def link_takes(s: Record, curve: Record) -> float:
-    """Return when the next page is chosen: when the queues ahead of its departure take it.
+def takes_at(s: Record, stream: int, ready: float, curve: Record) -> float:
+    """Return when the page behind ``stream`` bytes, which have left by ``ready``, is chosen.
 
-    A page enters the bottleneck's queue once the queue's bytes ahead of it are all that has not
-    left. On a shared connection it enters the sockets before, once so many bytes are acknowledged
-    that the rest and the page fit into them.
+    That is when the queues ahead of its departure take it. A page enters the bottleneck's queue
+    once the queue's bytes ahead of it are all that has not left. On a shared connection it enters
+    the sockets before, once so many bytes are acknowledged that the rest and the page fit into
+    them.
     """
-    at = s.ready
+    at = ready
     queue = curve[s.segment].queue
     if queue > 0:
-        at = min(at, _left_at(s, s.stream - queue, curve))
+        at = min(at, _left_at(s, stream - queue, curve))
     if not s.preempt and curve[s.segment].backlog > 0:
         freed, s.queue_segment = sockets_take(
-            s.stream, s.segment, s.queue_segment, s.shift, s.round_trip, curve
+            stream, s.segment, s.queue_segment, s.shift, s.round_trip, curve
         )
         at = min(at, freed)
-    return min(s.ready, max(at, s.busy_since))
+    return min(ready, max(at, s.busy_since))
+
+
+@jit
+def link_takes(s: Record, curve: Record) -> float:
+    """Return when the next page is chosen."""
+    return takes_at(s, s.stream, s.ready, curve)
 
 
 @jit
@@ -130,7 +140,7 @@ def transmit(
         s.shift += decision + seconds - left
         left = decision + seconds
     s.ready = max(s.ready, left)
-    tail = (s.flight_head + s.flight_count) % flight_page.size
+    tail = (s.flight_head + s.flight_count) & (flight_page.size - 1)
     flight_page[tail] = page
     flight_at[tail] = s.ready + s.half_trip
     s.flight_count += 1

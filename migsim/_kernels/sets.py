@@ -31,6 +31,7 @@ __all__ = [
     "close_block",
     "combine",
     "count",
+    "count_range",
     "has",
     "make_dense",
     "masks_of",
@@ -38,6 +39,7 @@ __all__ = [
     "open_block",
     "previous_in",
     "remove",
+    "remove_range",
     "words_of",
 ]
 
@@ -169,9 +171,62 @@ def add_range(pages: Bitmap, start: int, stop: int) -> None:
             end = min(end, stop)
             while start < end:
                 border = min((start | 63) + 1, end)
-                ones = ALL >> np.uint64(64 - (border - start))
-                pages.words[start >> 6] |= ones << np.uint64(start & 63)
+                pages.words[start >> 6] |= _bits_between(start, border)
                 start = border
+
+
+@jit
+def _bits_between(start: int, stop: int) -> np.uint64:
+    """Return the word with the bits of the pages ``start`` to ``stop - 1``, which it holds."""
+    return (ALL >> np.uint64(64 - (stop - start))) << np.uint64(start & 63)
+
+
+@jit
+def _drop_if_empty(pages: Bitmap, block: int) -> None:
+    """Make a mixed block empty if no page of it is left."""
+    first, stop = words_of(pages, block)
+    for index in range(first, stop):
+        if pages.words[index] != 0:
+            return
+    pages.blocks[block] = EMPTY
+
+
+@jit
+def remove_range(pages: Bitmap, start: int, stop: int) -> None:
+    """Take out the pages ``start`` to ``stop - 1``."""
+    while start < stop:
+        block = start >> BLOCK_SHIFT
+        end = min((block + 1) << BLOCK_SHIFT, pages.size)
+        if start & (BLOCK - 1) == 0 and end <= stop:
+            pages.blocks[block] = EMPTY
+        if pages.blocks[block] == EMPTY:
+            start = end
+            continue
+        open_block(pages, block)
+        end = min(end, stop)
+        while start < end:
+            border = min((start | 63) + 1, end)
+            pages.words[start >> 6] &= ~_bits_between(start, border)
+            start = border
+        _drop_if_empty(pages, block)
+
+
+@jit
+def count_range(pages: Bitmap, start: int, stop: int) -> int:
+    """Return how many of the pages ``start`` to ``stop - 1`` are in the set."""
+    total = 0
+    while start < stop:
+        block = start >> BLOCK_SHIFT
+        end = min((block + 1) << BLOCK_SHIFT, stop)
+        if pages.blocks[block] == FULL:
+            total += end - start
+        elif pages.blocks[block] == MIXED:
+            while start < end:
+                border = min((start | 63) + 1, end)
+                total += count_ones(pages.words[start >> 6] & _bits_between(start, border))
+                start = border
+        start = end
+    return total
 
 
 @jit
