@@ -39,7 +39,8 @@ def _function_digest(function: FunctionType, known: dict[int, bytes]) -> bytes:
     if id(function) in known:
         return known[id(function)]
     known[id(function)] = b"itself"  # for a helper that calls itself
-    parts: list[object] = [_value(function.__defaults__, known)]
+    defaults = (function.__defaults__, tuple(sorted((function.__kwdefaults__ or {}).items())))
+    parts: list[object] = [_value(defaults, known)]
     for cell, name in zip(function.__closure__ or (), function.__code__.co_freevars, strict=True):
         parts.append((name, _value(cell.cell_contents, known)))
     parts.append(_code(function.__code__, function.__globals__, known))

@@ -11,7 +11,7 @@ from migsim._kernels.checks import first_bad_access, first_bad_page
 from migsim._types import Floats, Integers
 from migsim.content import Content
 from migsim.errors import InputError
-from migsim.workload import Steady, Sweep, Workload
+from migsim.workload import Steady, Workload, sweep_of
 
 __all__ = ["AccessWindow"]
 
@@ -40,7 +40,7 @@ class AccessWindow:
         self._even: Steady | None = None
         if type(workload) is Steady and workload.only_writes and math.isfinite(workload.interval):
             self._even = workload
-        self._sweep: Sweep | None = getattr(workload, "sweep", None)
+        self._sweep = sweep_of(workload)
         self.first = 0
         self.pages: Integers = np.empty(0, np.int64)
         self.changes: Integers = np.empty(0, np.int64)
@@ -54,11 +54,6 @@ class AccessWindow:
             assert self._even is not None
             self._times = self._even.times(self.first, self.pages.size)
         return self._times
-
-    @property
-    def sweeps(self) -> bool:
-        """Whether kernels may know the accesses without the arrays."""
-        return self._sweep is not None
 
     @property
     def accesses(self) -> Accesses:

@@ -74,11 +74,14 @@ def needed_bytes(unit: Unit) -> int:
 
 
 def _kind(unit: Unit) -> Hashable:
-    """Return what units have in common that need equally much: all but seed, link and guest."""
+    """Return what units have in common that need about equally much: all but seed and link.
+
+    What a guest writes counts, for sets of pages take memory where they are mixed only.
+    """
     if not isinstance(unit, Task):
         return type(unit)
-    return repr((unit.algorithm, unit.algorithm_args, unit.workload, unit.memory, unit.vm_args,
-                 unit.disk_args))  # fmt: skip
+    return repr((unit.algorithm, unit.algorithm_args, unit.workload, unit.workload_args,
+                 unit.memory, unit.vm_args, unit.disk_args))  # fmt: skip
 
 
 def available_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:

@@ -21,7 +21,7 @@ __all__ = ["Guest"]
 
 
 class Guest:
-    """The state of a running guest, as bitmaps over its pages.
+    """The state of a running guest, as sets of its pages.
 
     Attributes:
         sent: pages that have been sent at least once.

@@ -1,4 +1,4 @@
-"""A set of pages: a bitmap, as hypervisors hold it."""
+"""A set of pages: a bitmap, as hypervisors hold it, of which whole blocks cost nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WORD = 64
 
 
 class Pages:
-    """A set of the pages 0 to ``size - 1`` of a guest, one bit each, with the set operators.
+    """A set of the pages 0 to ``size - 1`` of a guest, with the set operators.
 
     Whole blocks of pages that are all in the set, or all not, take no memory and no time.
 
@@ -93,7 +93,10 @@ class Pages:
 
     @property
     def words(self) -> Words:
-        """All bits as words, to be read and written: the set is dense from now on."""
+        """All bits as words, for who knows words only; valid until another kernel runs.
+
+        The set is dense from then on. Who writes to them calls `touched`.
+        """
         make_dense(self.bits)
         self.touched()
         return self.bits.words

@@ -17,7 +17,7 @@ from migsim._kernels.draws import stamp_accesses
 from migsim._types import Floats, Integers
 from migsim.errors import InputError
 
-__all__ = ["Draw", "Steady", "Sweep", "Workload"]
+__all__ = ["Draw", "Steady", "Sweep", "Workload", "sweep_of"]
 
 
 @runtime_checkable
@@ -133,3 +133,20 @@ class Steady:
         """Return the guest seconds of ``count`` accesses from ``first`` on."""
         places: Floats = np.arange(first, first + count, dtype=np.float64)
         return (places + 0.5) * self.interval
+
+
+def sweep_of(workload: Workload) -> Sweep | None:
+    """Return what the accesses of ``workload`` are in closed form; None where that is not known.
+
+    Raises `InputError` for one that leaves the workload's pages.
+    """
+    sweep = getattr(workload, "sweep", None)
+    own = isinstance(workload, Steady) and type(workload).accesses is not Steady.accesses
+    if not isinstance(sweep, Sweep) or own:
+        return None
+    last = sweep.start + sweep.pages - 1
+    if sweep.start < 0 or sweep.pages < 1 or last >= max(1, workload.pages) or sweep.phase < 0:
+        raise InputError(
+            f"workload: sweep is {tuple(sweep)}, expected one of pages below {workload.pages}"
+        )
+    return sweep

@@ -12,14 +12,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cutting import state
 
-from migsim import Link, Migration, Pages, make_workload
+from migsim import InputError, Link, Migration, Pages, Steady, make_workload
 from migsim._kernels.sets import BLOCK
+from migsim.accesses import AccessWindow
+from migsim.limits import GaveUp
 from migsim.network import Plans
 from migsim.network.sharing import Grant
 from migsim.source import Source
-from migsim.workload import Workload
+from migsim.workload import Workload, sweep_of
 
-PAGES = 2 * BLOCK + 100
+PAGES = 2 * BLOCK + 6500
 LINKS = {
     "10g": preset("10g"),
     "long": preset("long_distance"),
@@ -166,3 +168,52 @@ def test_plans_count_what_was_written_meanwhile() -> None:
     assert grants.planned[0] == 0
     size = 4096 + link.message_header
     assert 900 * size < max(grants.planned) <= 1000 * size  # less what is drawn already
+
+
+def test_a_limit_within_a_partial_block() -> None:
+    """What was chosen of an earlier block says nothing about the last one, which is shorter."""
+    size = 2 * BLOCK + 6400
+    handle = Migration(machine(size), Listed([], size), LINKS["10g"])
+    mixed = Pages.range(100, BLOCK, size=size)
+    handle.send(mixed)
+    last = Pages.range(2 * BLOCK, size, size=size)
+    sent = handle.send(last, max_bytes=3000 * 4104)
+    assert sent.next_page == 2 * BLOCK + 3000
+
+
+def test_a_lost_connection_clears_no_chunk() -> None:
+    """The page that could not leave any more stays in the log with all of its chunk."""
+    link = Link(rate=500e6, rtt=1e-3, outages="10ms+1h")
+
+    def logged() -> tuple[int, int]:
+        shape = machine(PAGES, dirty_log="send", clear_chunk=4096)
+        handle = Migration(shape, Listed([], PAGES), link)
+        with pytest.raises(GaveUp):
+            handle.send(handle.everything)
+        return len(handle._guest.log), len(handle._guest.sent)
+
+    left, sent = logged()
+    assert left == PAGES - sent
+
+
+class Other(Steady):
+    """Says that it sweeps, and does something else."""
+
+    def accesses(self, first: int, pages: Any, times: Any) -> None:
+        super().accesses(first, pages, times)
+        pages[::2] = 7
+
+
+def test_what_a_workload_says_of_itself_is_looked_at() -> None:
+    def draw(first: int, out: Any) -> None:
+        out[:] = (first + np.arange(out.size)) % 100
+
+    made: dict[str, Any] = {"rate": 1000.0, "read_fraction": 0.0, "draw": draw}
+    assert sweep_of(Steady(pages=100, sweep_from=(0, 100, 0), **made)) is not None
+    assert sweep_of(Other(pages=100, sweep_from=(0, 100, 0), **made)) is None
+    beyond = Steady(pages=100, sweep_from=(1, 100, 0), **made)
+    with pytest.raises(InputError, match="expected one of pages below 100"):
+        AccessWindow(beyond)
+    listed = Listed([(0.1, 5, True)], PAGES)
+    listed.sweep = 3  # type: ignore[attr-defined]
+    assert sweep_of(listed) is None

@@ -28,19 +28,23 @@ def reached(handle: Migration) -> tuple[Any, ...]:
     destination = handle._destination
     assert destination is not None
     s, vcpus = destination._states[0], destination._vcpus
-    flying = (s.flight_head + np.arange(s.flight_count)) % destination._flight_page.size
+    flying = (s["flight_head"] + np.arange(s["flight_count"])) % destination._flight_page.size
     numbers = [
-        s.stream, s.segment, s.shift, s.ready, s.sender_free, s.window_began, s.window_bytes,
-        s.unsent, s.cursor, s.turn, s.pivot, s.now, s.blocked, s.faults, s.requests, s.zero_pages,
+        float(s[name])
+        for name in (
+            "stream", "segment", "shift", "ready", "sender_free", "window_began", "window_bytes",
+            "unsent", "cursor", "turn", "pivot", "now", "blocked", "faults", "requests",
+            "zero_pages",
+        )
     ]  # fmt: skip
     arrays = [
-        destination._flight_page[flying], destination._flight_at[flying], vcpus.next, vcpus.lag,
-        vcpus.free, vcpus.stalled, vcpus.waits_for, destination._sent_by_kind,
-        *destination.latencies,
+        destination._flight_page[flying], destination._flight_at[flying],
+        *(vcpus[name] for name in ("next", "lag", "free", "stalled", "waits_for")),
+        destination._sent_by_kind, *destination.latencies,
     ]  # fmt: skip
     sets = [destination.missing, destination._todo, handle._guest.sent]
     return (
-        [float(number) for number in numbers],
+        numbers,
         [array.tolist() for array in arrays],
         [pages.indices().tobytes() for pages in sets],
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migsim import Pages, VirtualMachine
-from migsim._kernels.bits import next_page, previous_page
+from migsim._kernels.bits import next_page
 from migsim._kernels.guest import GuestSets, fold_writes
 from migsim._kernels.sets import BLOCK, FULL, MIXED, add, add_range, next_in, previous_in, remove
 
@@ -53,8 +53,6 @@ def test_search(case: tuple[int, set[int], set[int]], data: st.DataObject) -> No
     words = Pages.of(pages, size=size).words
     start = data.draw(st.integers(0, size + 70))
     assert next_page(words, start) == min((p for p in pages if p >= start), default=-1)
-    start = data.draw(st.integers(-1, size - 1))
-    assert previous_page(words, start) == max((p for p in pages if p <= start), default=-1)
 
 
 def test_of_takes_arrays_and_repeats() -> None:

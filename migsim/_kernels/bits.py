@@ -14,7 +14,6 @@ __all__ = [
     "highest_bit",
     "lowest_bit",
     "next_page",
-    "previous_page",
 ]
 
 _ONE = np.uint64(1)
@@ -69,18 +68,3 @@ def next_page(words: Words, start: int) -> int:
             return -1
         word = words[index]
     return (index << 6) + lowest_bit(word)
-
-
-@jit
-def previous_page(words: Words, start: int) -> int:
-    """Return the last page at or before ``start`` whose bit is set, or -1."""
-    if start < 0:
-        return -1
-    index = start >> 6
-    word = words[index] & (ALL >> np.uint64(63 - (start & 63)))
-    while word == 0:
-        index -= 1
-        if index < 0:
-            return -1
-        word = words[index]
-    return (index << 6) + highest_bit(word)

@@ -5,8 +5,9 @@ it. So accesses need not be merged with departures one by one. Of an access to a
 about to leave, only that it happened matters, not when; to a page of the block that leaves at the
 moment, the times of both are compared. What happens to a block is booked once all of it has left.
 
-Whatever this does not cover (curves that bend, zeros among other pages, the last pages before a
-limit) is left to `migsim._kernels.source.run_source`, which goes on from any point.
+Whatever this does not cover (zero pages that are written before they leave, pages that take longer
+than a buffer of accesses, the start of a buffered sender) is left to
+`migsim._kernels.source.run_source`, which goes on from any point.
 """
 
 from __future__ import annotations
@@ -245,8 +246,11 @@ def _run_guest(
 def _spoils_zeros(accesses: Accesses, index: int, stop: int, o: OpenBlock) -> bool:
     """Return whether the guest writes to zero pages of the open block that have not left."""
     b = o.state[0]
-    if accesses.sweep_pages > 0:
-        return stop > index  # to be looked at one by one
+    if accesses.sweep_pages > 0:  # whether it comes near; it is looked at one by one then
+        low = (b.block << BLOCK_SHIFT) - accesses.sweep_start
+        place = (accesses.sweep_phase + accesses.first + index) % accesses.sweep_pages
+        ahead = max(0, low - place) if place < low + BLOCK else low + accesses.sweep_pages - place
+        return stop > index + ahead
     for k in range(index, stop):
         page = accesses.pages[k]
         if page >> BLOCK_SHIFT == b.block and rank_of(o, page) >= b.done:
@@ -293,7 +297,10 @@ def run_bulk(
             status, until = DONE, max(turn, s.hold)
         elif s.shift > s.most_shift:
             status = NEED_BUSY_PERIOD
-        elif b.block >= 0:
+        elif b.block < 0:  # a chunk is cleared only where its first page leaves
+            if s.stream + s.largest > s.curve_end:
+                status = NEED_CURVE
+        else:
             size = (1 if b.zeros else s.page_bytes) + s.header_bytes
             segment = segment_of(s.stream + size, s.segment, curve)
             known = np.inf
