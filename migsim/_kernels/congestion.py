@@ -134,7 +134,7 @@ STREAM = np.dtype(
         ("full_bandwidth", "f8"),
         ("full_rounds", "i8"),
         ("phase", "i8"),
-        ("round", "i8"),
+        ("rounds", "i8"),
         ("stamp", "f8"),
         ("conserving", "i8"),
         ("history", "f8", (_BBR_FILTER,)),
@@ -349,8 +349,8 @@ def bbr_learns(p: Record, s: Record, delivered: float) -> None:
             s.phase = 2
             s.stamp = now
         return
-    s.history[s.round % _BBR_FILTER] = delivered / p.duration
-    s.round += 1
+    s.history[s.rounds % _BBR_FILTER] = delivered / p.duration
+    s.rounds += 1
     s.bandwidth = 0.0
     for k in range(_BBR_FILTER):
         s.bandwidth = max(s.bandwidth, s.history[k])
@@ -384,6 +384,6 @@ def bbr_pauses(s: Record, used: float, span: float, delay: float) -> None:
     """Learn from a round trip that ended for want of data: it can only show a higher rate."""
     if used / span > s.bandwidth:
         s.bandwidth = used / span
-        s.history[s.round % _BBR_FILTER] = s.bandwidth
+        s.history[s.rounds % _BBR_FILTER] = s.bandwidth
     if s.mode == _STARTUP:
         s.window = min(s.window + used, max(s.window, _startup_cap(s, delay)))
