@@ -26,6 +26,7 @@ class AccessWindow:
         pages: int64, p for a write of page p, ~p for a read.
         changes: int64, what each write changes (`migsim._kernels.content.write_page`); empty unless
             content is kept track of.
+        stands_still: whether it need not be moved on for now, as no access changes anything.
     """
 
     BLOCK = 1 << 16
@@ -44,6 +45,7 @@ class AccessWindow:
         self.first = 0
         self.pages: Integers = np.empty(0, np.int64)
         self.changes: Integers = np.empty(0, np.int64)
+        self.stands_still = False
         self._times = _NO_TIMES
         self._content: Content | None = None
 
@@ -59,10 +61,22 @@ class AccessWindow:
     def accesses(self) -> Accesses:
         """The accesses from ``first`` on, as kernels take them."""
         if self._sweep is not None:
-            return Accesses(self.pages, _NO_TIMES, self.first, *self._sweep)
+            return Accesses(self.pages, _NO_TIMES, self.first, *self._sweep, stands_in=0)
         if self._even is not None:
-            return Accesses(self.pages, _NO_TIMES, self.first, 0, 0, 0, self._even.interval)
-        return Accesses(self.pages, self._times, self.first, 0, 0, 0, 0.0)
+            count = self._even.pages if self.stands_still else 0
+            sweep = (0, count, 0, self._even.interval)
+            return Accesses(self.pages, _NO_TIMES, self.first, *sweep, stands_in=int(count > 0))
+        return Accesses(self.pages, self._times, self.first, 0, 0, 0, 0.0, stands_in=0)
+
+    @property
+    def goes_without(self) -> bool:
+        """Whether kernels do not need the arrays."""
+        return self.stands_still or self._sweep is not None
+
+    @property
+    def writes_below(self) -> int:
+        """Below which page all accesses are, where they are known to be writes; else 0."""
+        return 0 if self._even is None or self._sweep is not None else self._even.pages
 
     def track(self, content: Content) -> None:
         """Tell from now on what the writes change."""
@@ -82,7 +96,7 @@ class AccessWindow:
             count = min(self.BLOCK, 2 * self.pages.size if goes_on else self.FIRST_BLOCK)
         if self.pages.size != count:
             self.pages = np.empty(count, np.int64)
-        self.first = first
+        self.first, self.stands_still = first, False
         if self._even is not None:
             self._even.draw(first, self.pages)
             self._times = _NO_TIMES

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from migsim._kernels.bulk import GO_ON_SINGLY, run_bulk
+from migsim._kernels.guest import GuestSets
 from migsim._kernels.leaving import OPEN_BLOCK, OpenBlock
+from migsim._kernels.sets import BLOCK, covers
 from migsim._kernels.source import (
     FIRST,
     GO_ON_IN_BULK,
@@ -39,8 +41,11 @@ _NO_LIMIT = 1 << 62
 _SINGLY = 64
 """Pages that are sent one by one where they cannot leave in bulk, before that is tried again."""
 
-_SWEEP_BLOCK = 1 << 10
-"""Accesses of a sweep made at a time, for those pages."""
+_SINGLE_BLOCK = 1 << 10
+"""Accesses made at a time for those pages, where the buffer was not needed before."""
+
+_LOOK_EVERY = 1 << 20
+"""Accesses, at least, from one look whether they change anything to the next."""
 
 
 _NO_ORDER: Integers = np.empty(0, np.int64)
@@ -123,6 +128,7 @@ class Source:
         self._describe_machine(self._states[0])
         self._flow: Flow | None = None  # that the state describes
         self._ran_to, self._under = -math.inf, guest.clock.mapping
+        self._unlooked = 0  # accesses since it was looked whether they change anything
         block: Record = np.zeros(1, OPEN_BLOCK)
         block["block"] = -1
         self._block = OpenBlock(
@@ -154,6 +160,8 @@ class Source:
             if self.watch is not None or self.storage is not None:
                 instant = mirror_at if self.watch is None else min(self.watch.next, mirror_at)
                 self._halt_at(instant, until, stop_at, idle=not sends)
+            if not window.goes_without and state["access"] > window.pages.size:
+                self._move_window()  # it went without, until the writes were folded
             status = GO_ON_SINGLY
             if in_bulk:
                 state["singly"] = _SINGLY
@@ -168,8 +176,8 @@ class Source:
                     self.sent_by_kind,
                 )
             if status == GO_ON_SINGLY:
-                if not 0 <= state["access"] <= window.pages.size:  # sweeps go on without it
-                    self._move_window(_SWEEP_BLOCK)
+                if window.stands_still or not 0 <= state["access"] <= window.pages.size:
+                    self._move_window(_SINGLE_BLOCK)
                 status = run_source(
                     self._states,
                     window.pages,
@@ -213,7 +221,9 @@ class Source:
                 state["encoded"] = coding.encode(int(state["page"]))
                 continue
             if status == NEED_ACCESSES:
-                self._move_window()
+                window.stands_still = in_bulk and self._nothing_changes(sets)
+                if not window.stands_still:
+                    self._move_window()
                 continue
             reached = max(float(state["turn"]), float(state["hold"]))
             if reached >= mirror_at:
@@ -234,6 +244,8 @@ class Source:
             if self.watch is None or reached < self.watch.next:
                 break
             self._look(self.watch, reached, flow)
+        if window.stands_still:
+            self._move_window()
         guest.accesses = window.first + int(state["access"])
         guest.clock.lag = float(state["lag"])
         if sends:
@@ -271,6 +283,20 @@ class Source:
             and not (vm.page_seconds or vm.zero_page_seconds or vm.first_write_seconds)
             and not guest.memory.tracked
         )
+
+    def _nothing_changes(self, sets: GuestSets) -> bool:
+        """Return whether all that the guest writes to was written since it left, and stays so.
+
+        That is looked at once in so many accesses that it takes no time beside them.
+        """
+        window = self._guest.window
+        pages = window.writes_below
+        self._unlooked += window.pages.size
+        if window.stands_still or not pages or self._unlooked < max(pages, _LOOK_EVERY):
+            return False
+        self._unlooked = 0
+        open_block = int(self._block.state[0]["block"])
+        return not 0 <= open_block * BLOCK < pages and bool(covers(sets.recent, pages))
 
     def _move_window(self, count: int | None = None) -> None:
         """Let the buffer of accesses begin with the next one."""

@@ -12,13 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cutting import state
 
-from migsim import InputError, Link, Migration, Pages, Steady, make_workload
+from migsim import InputError, Link, Migration, Pages, Steady, make_workload, source
 from migsim._kernels.sets import BLOCK
 from migsim.accesses import AccessWindow
 from migsim.limits import GaveUp
 from migsim.network import Plans
 from migsim.network.sharing import Grant
 from migsim.source import Source
+from migsim.watch import Watch
 from migsim.workload import Workload, sweep_of
 
 PAGES = 2 * BLOCK + 6500
@@ -217,3 +218,43 @@ def test_what_a_workload_says_of_itself_is_looked_at() -> None:
     listed = Listed([(0.1, 5, True)], PAGES)
     listed.sweep = 3  # type: ignore[attr-defined]
     assert sweep_of(listed) is None
+
+
+@given(seeds, acts, st.sampled_from(["sync", "send"]), st.booleans())
+@settings(max_examples=25)
+def test_accesses_that_change_nothing_are_not_made(
+    seed: int, plan: list[Any], dirty_log: str, watched: bool
+) -> None:
+    """A guest that has long written all its working set, which is a few pages or a few blocks."""
+    shape = machine(PAGES, dirty_log=dirty_log, clear_chunk=1 << 27 + seed % 3)
+    size = (300, BLOCK, BLOCK + 70)[seed % 3]
+    rate = 12 * size / SECONDS
+    made = make_workload(f"uniform(rate={rate!r}, working_set={4096 * size})", shape, seed)
+
+    def migration() -> Migration:
+        watch = Watch(np.linspace(0, 3 * SECONDS, 40)) if watched else None
+        return Migration(shape, made, LINKS["10g"], watch=watch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_LOOK_EVERY", 1)
+        patch.setattr(AccessWindow, "BLOCK", 1 << 10)
+        both(migration, plan, seed)
+
+
+def test_how_many_accesses_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    shape = machine(16 * BLOCK)
+    workload = make_workload(f"uniform(rate=20M, working_set={4096 * BLOCK})", shape, 1)
+    assert isinstance(workload, Steady)
+    inner = workload.draw
+
+    def draw(first: int, out: Any) -> None:
+        drawn.append(out.size)
+        inner(first, out)
+
+    monkeypatch.setattr(workload, "draw", draw)
+    handle = Migration(shape, workload, preset("10g"))
+    handle.wait(1.0)
+    assert handle.close().accesses == 20_000_000
+    assert sum(drawn) < 2_000_000
+    assert len(handle.peek_dirty()) == BLOCK

@@ -40,7 +40,8 @@ class Accesses(NamedTuple):
     ``pages`` and ``times`` (both (n,)) as for `run_source`. Where there are no ``times``, access j
     happens at ``(j + 0.5) * interval``. A workload that does nothing but sweep over pages needs no
     ``pages`` either: access j is a write of page ``sweep_start + (sweep_phase + j) % sweep_pages``.
-    Of others ``sweep_pages`` is 0.
+    Of others ``sweep_pages`` is 0. Where nothing is changed by writes to those pages, because
+    each was written since it left, a sweep ``stands_in`` for any accesses to them.
     """
 
     pages: Integers
@@ -50,6 +51,7 @@ class Accesses(NamedTuple):
     sweep_pages: int
     sweep_phase: int
     interval: float
+    stands_in: int
 
 
 # ---- time -------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ def run_bulk(
     Arguments as for `run_source`, with content that is not kept track of, and no CPU time of pages
     or of first writes. Returns what `run_source` does, or `GO_ON_SINGLY`. For `NEED_ACCESSES` the
     buffer has to be moved to the next access, ``state.access``; meanwhile ``o`` may hold an open
-    block.
+    block. So it has before a page leaves to which a sweep stands in for the writes.
     """
     s, b = state[0], o.state[0]
     n = _UNLIMITED if accesses.sweep_pages > 0 else accesses.pages.size
@@ -324,6 +326,10 @@ def run_bulk(
             _run_guest(s, sets.recent, accesses, o, stop, turn, size, count, segment, curve)
             if stop == n:
                 status = NEED_ACCESSES
+        if accesses.stands_in and page >= 0 and status == _GOING_ON:
+            # The writes to its block, or to its chunk of the log, are about to be booked.
+            first = min(page & -BLOCK, page >> s.chunk_shift << s.chunk_shift)
+            status = NEED_ACCESSES if first < accesses.sweep_pages else status
         if count > 0:
             b.done += count
             s.stream += count * size

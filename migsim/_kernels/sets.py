@@ -32,6 +32,7 @@ __all__ = [
     "combine",
     "count",
     "count_range",
+    "covers",
     "has",
     "make_dense",
     "masks_of",
@@ -131,6 +132,25 @@ def close_block(pages: Bitmap, block: int) -> None:
     last = _last_word(pages) if stop == pages.words.size else ALL
     if pages.words[stop - 1] == last:
         pages.blocks[block] = FULL
+
+
+@jit
+def covers(pages: Bitmap, stop: int) -> bool:
+    """Return whether all pages below ``stop`` are in the set; blocks found full are closed."""
+    for block in range((stop + BLOCK - 1) >> BLOCK_SHIFT):
+        close_block(pages, block)
+        if pages.blocks[block] == FULL:
+            continue
+        first, _ = words_of(pages, block)
+        if pages.blocks[block] == EMPTY or stop >= (block + 1) << BLOCK_SHIFT:
+            return False
+        for index in range(first, stop >> 6):
+            if pages.words[index] != ALL:
+                return False
+        rest = ~(ALL << np.uint64(stop & 63))
+        if rest != 0 and pages.words[stop >> 6] & rest != rest:
+            return False
+    return True
 
 
 @jit
