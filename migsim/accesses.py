@@ -69,11 +69,6 @@ class AccessWindow:
         return Accesses(self.pages, self._times, self.first, 0, 0, 0, 0.0, stands_in=0)
 
     @property
-    def goes_without(self) -> bool:
-        """Whether kernels do not need the arrays."""
-        return self.stands_still or self._sweep is not None
-
-    @property
     def writes_below(self) -> int:
         """Below which page all accesses are, where they are known to be writes; else 0."""
         return 0 if self._even is None or self._sweep is not None else self._even.pages

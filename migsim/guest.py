@@ -83,7 +83,6 @@ class Guest:
     def _fold(self) -> None:
         if self._written:
             fold_writes(self.sets)
-            self.window.stands_still = False
             self.touched()
             self._written = False
 

@@ -160,8 +160,6 @@ class Source:
             if self.watch is not None or self.storage is not None:
                 instant = mirror_at if self.watch is None else min(self.watch.next, mirror_at)
                 self._halt_at(instant, until, stop_at, idle=not sends)
-            if not window.goes_without and state["access"] > window.pages.size:
-                self._move_window()  # it went without, until the writes were folded
             status = GO_ON_SINGLY
             if in_bulk:
                 state["singly"] = _SINGLY

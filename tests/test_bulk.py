@@ -228,7 +228,7 @@ def test_accesses_that_change_nothing_are_not_made(
     """A guest that has long written all its working set, which is a few pages or a few blocks."""
     shape = machine(PAGES, dirty_log=dirty_log, clear_chunk=1 << 27 + seed % 3)
     size = (300, BLOCK, BLOCK + 70)[seed % 3]
-    rate = 12 * size / SECONDS
+    rate = 100 * size / SECONDS
     made = make_workload(f"uniform(rate={rate!r}, working_set={4096 * size})", shape, seed)
 
     def migration() -> Migration:
@@ -237,7 +237,7 @@ def test_accesses_that_change_nothing_are_not_made(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "_LOOK_EVERY", 1)
-        patch.setattr(AccessWindow, "BLOCK", 1 << 10)
+        patch.setattr(AccessWindow, "BLOCK", 1 << 12)
         both(migration, plan, seed)
 
 
