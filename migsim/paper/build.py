@@ -27,6 +27,9 @@ __all__ = [
 FACTS = "facts.json"
 _NOT_TEXT = ("results", "*.pdf", "*.toml", "__pycache__")
 
+_NO_DATE = 0
+"""What a text that tells no date is dated: the same facts give the same bytes at any time."""
+
 
 def write_facts(facts: Mapping[str, Any], path: Path) -> None:
     """Write facts so that two builds of the same results give the same bytes."""
@@ -89,7 +92,9 @@ def compile_text(plan: PaperPlan, build: Path) -> bytes:
 
     try:
         # Typst's own fonts: those of a machine would give another PDF.
-        pdf = typst.compile(build / plan.text, root=build, ignore_system_fonts=True)
+        pdf = typst.compile(
+            build / plan.text, root=build, ignore_system_fonts=True, timestamp=_NO_DATE
+        )
     except typst.TypstError as error:
         raise InputError(f"{plan.text}: {error.message}") from None
     assert isinstance(pdf, bytes)
