@@ -110,7 +110,7 @@ def command(as_json: bool, timeline: Path | None, **options: Any) -> None:
 
     task = task_of(**options)
     check_file("--timeline", timeline)
-    compile_ahead(task.link)
+    compile_ahead(task.link, task.workload.name)
     started = time.perf_counter() - compile_seconds()
     outcome = execute(task)
     wall = time.perf_counter() - compile_seconds() - started
