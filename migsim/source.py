@@ -11,7 +11,7 @@ import numpy as np
 from migsim._kernels.bulk import GO_ON_SINGLY, run_bulk
 from migsim._kernels.guest import GuestSets
 from migsim._kernels.leaving import OPEN_BLOCK, OpenBlock
-from migsim._kernels.sets import BLOCK, covers
+from migsim._kernels.sets import BLOCK, BLOCK_WORDS, covers
 from migsim._kernels.source import (
     FIRST,
     GO_ON_IN_BULK,
@@ -132,8 +132,9 @@ class Source:
         block: Record = np.zeros(1, OPEN_BLOCK)
         block["block"] = -1
         self._block = OpenBlock(
-            block, np.zeros(512, np.uint64), np.zeros(512, np.int64), np.zeros(512, np.uint64)
-        )
+            block, np.zeros(BLOCK_WORDS, np.uint64), np.zeros(BLOCK_WORDS, np.int64),
+            np.zeros(BLOCK_WORDS, np.uint64),
+        )  # fmt: skip
 
     def run(
         self, flow: Flow, transfer: Transfer, hold: float, end: float = math.inf
@@ -191,6 +192,9 @@ class Source:
                     flow.curve.segments,
                     self.sent_by_kind,
                 )
+            guest.touched()
+            todo.touched()
+            skipped.touched()
             if status == GO_ON_IN_BULK:
                 continue
             if status == NEED_BUSY_PERIOD:
@@ -202,7 +206,6 @@ class Source:
                 continue
             if status == NEED_CURVE:
                 self._store(flow)
-                todo.touched()
                 flow.plans = self._plans(flow, transfer, todo)
                 try:
                     flow.extend(flow.stream + int(state["largest"]))
@@ -225,7 +228,6 @@ class Source:
                 continue
             reached = max(float(state["turn"]), float(state["hold"]))
             if reached >= mirror_at:
-                todo.touched()
                 due, mirror_at = mirror_at, math.inf
                 if todo and float(state["turn"]) < stop_at:  # otherwise they belong to the next act
                     before = float(state["ready"])
@@ -250,9 +252,6 @@ class Source:
             self._store(flow)
             flow.plans = Plans()
         self.zero_pages = int(state["zero_pages"])
-        guest.touched()
-        todo.touched()
-        skipped.touched()
         if lost is not None:
             raise lost
         left = todo | skipped if transfer.skip_redirtied else todo
@@ -309,7 +308,6 @@ class Source:
             return Plans()
         if codec.method != "raw" or transfer.skip_redirtied:
             return Plans(threads=0 if codec.method == "raw" else codec.threads)
-        self._guest.touched()
         nonzero = len(todo & self._guest.nonzero)
         size = nonzero * (self._guest.vm.page_size + flow.link.message_header)
         return Plans(min(size, int(self._states[0]["stop_bytes"]) - flow.stream), transfer.stop_at)
@@ -342,7 +340,6 @@ class Source:
     def _look(self, watch: Watch, now: float, flow: Flow) -> None:
         guest, state = self._guest, self._states[0]
         guest.clock.lag = float(state["lag"])
-        guest.touched()
         watch.look(
             now,
             "source" if guest.clock.running else "paused",
