@@ -181,15 +181,18 @@ class Rounds:
         path = self.path[0]
         queue, packet = self._queue
         path["queue"] = part * queue / packet
-        following = self._changes.following(path["now"])
-        path["next_change"], path["rate"] = following, rate[max(0, following - 1)]
+        self._follow_schedule(path["now"])
 
     def begin_period(self, now: float) -> None:
         """Start to count bytes anew: the sender has data from ``now`` on."""
         path = self.path[0]
         path["now"] = now
         path["delivered"], path["held"], path["hold_until"] = 0.0, 0.0, 0.0
-        following = self._changes.following(now)
+        self._follow_schedule(now)
+
+    def _follow_schedule(self, now: float) -> None:
+        """Have the rate that the link has ``now``, and know when it changes next."""
+        path, following = self.path[0], self._changes.following(now)
         path["next_change"], path["rate"] = following, self._changes.rate[max(0, following - 1)]
 
     def slip(self, seconds: float) -> None:
