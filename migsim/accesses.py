@@ -8,6 +8,7 @@ import numpy as np
 
 from migsim._kernels.bulk import Accesses
 from migsim._kernels.checks import first_bad_access, first_bad_page
+from migsim._kernels.draws import stamp_accesses
 from migsim._types import Floats, Integers
 from migsim.content import Content
 from migsim.errors import InputError
@@ -54,7 +55,8 @@ class AccessWindow:
         """Guest seconds of the accesses, float64."""
         if self._times.size != self.pages.size:
             assert self._even is not None
-            self._times = self._even.times(self.first, self.pages.size)
+            self._times = np.empty(self.pages.size, np.float64)
+            stamp_accesses(self.first, self.pages, self._times, self._even.interval, 1.0)
         return self._times
 
     @property

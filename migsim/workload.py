@@ -129,11 +129,6 @@ class Steady:
         self.draw(first, pages)
         stamp_accesses(first, pages, times, self.interval, self._write_share)
 
-    def times(self, first: int, count: int) -> Floats:
-        """Return the guest seconds of ``count`` accesses from ``first`` on."""
-        places: Floats = np.arange(first, first + count, dtype=np.float64)
-        return (places + 0.5) * self.interval
-
 
 def sweep_of(workload: Workload) -> Sweep | None:
     """Return what the accesses of ``workload`` are in closed form; None where that is not known.
