@@ -21,7 +21,16 @@ from migsim._kernels.bits import bit_of
 from migsim._kernels.curve import departure, segment_of, sockets_take
 from migsim._kernels.guest import GuestSets, clear_chunk
 from migsim._kernels.leaving import OpenBlock, close_leaving, open_leaving, rank_of
-from migsim._kernels.sets import BLOCK, BLOCK_SHIFT, MIXED, Bitmap, add, add_range, next_in
+from migsim._kernels.sets import (
+    BLOCK,
+    BLOCK_SHIFT,
+    BLOCK_WORDS,
+    MIXED,
+    Bitmap,
+    add,
+    add_range,
+    next_in,
+)
 from migsim._kernels.source import DONE, NEED_ACCESSES, NEED_BUSY_PERIOD, NEED_CURVE
 from migsim._types import Floats, Integers, Record, Words
 
@@ -151,7 +160,7 @@ def _write(
             turn = _turn(s, began, s.stream + later * size, segment, curve)
         gone = _time(s, accesses, index) >= turn
     if gone:
-        o.after[(page >> 6) & 511] |= bit_of(page)
+        o.after[(page >> 6) & (BLOCK_WORDS - 1)] |= bit_of(page)
         b.written = 1
     else:
         add(recent, page)
@@ -224,18 +233,9 @@ def _run_guest(
                 run = min(run, high - page)
                 for k in range(run):
                     _write(
-                        s,
-                        recent,
-                        accesses,
-                        o,
-                        index + k,
-                        page + k,
-                        began,
-                        size,
-                        count,
-                        segment,
+                        s, recent, accesses, o, index + k, page + k, began, size, count, segment,
                         curve,
-                    )
+                    )  # fmt: skip
             else:
                 if page < low:
                     run = min(run, low - page)

@@ -12,6 +12,7 @@ from migsim._kernels.guest import GuestSets, zero_page
 from migsim._kernels.sets import (
     BLOCK,
     BLOCK_SHIFT,
+    BLOCK_WORDS,
     EMPTY,
     FULL,
     MIXED,
@@ -42,9 +43,9 @@ OPEN_BLOCK = np.dtype(
 class OpenBlock(NamedTuple):
     """The block of which pages leave, all of one kind.
 
-    ``chosen`` (512,) are words of those pages, unless the whole block leaves, ``before`` (512,) how
-    many go before the first of each word. ``after`` (512,) are words of the pages that were written
-    after they had left.
+    ``chosen`` are words of those pages, unless the whole block leaves, ``before`` how many go
+    before the first of each word, ``after`` words of the pages that were written after they had
+    left; each has shape (`BLOCK_WORDS`,).
     """
 
     state: Record
@@ -87,7 +88,7 @@ def open_leaving(s: Record, sets: GuestSets, todo: Bitmap, page: int, o: OpenBlo
         others = word & (others if zeros else ~others)
         if others != 0:  # here pages of the other kind begin
             word &= bit_of(lowest_bit(others)) - np.uint64(1)
-        place = index & 511
+        place = index & (BLOCK_WORDS - 1)
         o.chosen[place] = word
         o.before[place] = b.pages
         b.pages += count_ones(word)
@@ -101,7 +102,7 @@ def rank_of(o: OpenBlock, page: int) -> int:
     b = o.state[0]
     if b.whole:
         return page - b.first
-    place = (page >> 6) & 511
+    place = (page >> 6) & (BLOCK_WORDS - 1)
     word, bit = o.chosen[place], bit_of(page)
     if word & bit == 0:
         return -1

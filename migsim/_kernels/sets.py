@@ -18,6 +18,7 @@ from migsim._types import Bytes, Words
 __all__ = [
     "BLOCK",
     "BLOCK_SHIFT",
+    "BLOCK_WORDS",
     "COPY",
     "DIFFERENCE",
     "EMPTY",
@@ -47,7 +48,8 @@ __all__ = [
 BLOCK_SHIFT = 15
 BLOCK = 1 << BLOCK_SHIFT
 """Pages of a block: 128 MiB of a guest's memory, 4 KiB of words."""
-_BLOCK_WORDS = BLOCK >> 6
+BLOCK_WORDS = BLOCK >> 6
+"""Words of a block."""
 
 EMPTY = 0
 MIXED = 1
@@ -86,8 +88,8 @@ def has(pages: Bitmap, page: int) -> bool:
 @jit
 def words_of(pages: Bitmap, block: int) -> tuple[int, int]:
     """Return the first word of a block, and the one behind its last."""
-    first = block * _BLOCK_WORDS
-    return first, min(first + _BLOCK_WORDS, pages.words.size)
+    first = block * BLOCK_WORDS
+    return first, min(first + BLOCK_WORDS, pages.words.size)
 
 
 @jit

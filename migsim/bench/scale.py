@@ -49,8 +49,12 @@ class Guest:
         }
 
 
-def _busy(name: str, memory: int, **wanted: float) -> Guest:
-    return Guest(name=name, memory=memory, rate=1e6, link="25g", **wanted)  # type: ignore[arg-type]
+def _busy(
+    name: str, memory: int, *, seconds: float | None = None, peak_bytes: float | None = None
+) -> Guest:
+    return Guest(
+        name=name, memory=memory, rate=1e6, link="25g", seconds=seconds, peak_bytes=peak_bytes
+    )
 
 
 QUICK = (
