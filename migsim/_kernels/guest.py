@@ -23,7 +23,7 @@ from migsim._kernels.sets import (
     words_of,
 )
 
-__all__ = ["GuestSets", "clear_chunk", "fold_block", "fold_writes", "leave", "logged", "zero_page"]
+__all__ = ["GuestSets", "clear_chunk", "fold_writes", "leave", "logged", "zero_page"]
 
 
 class GuestSets(NamedTuple):
@@ -77,7 +77,7 @@ def _unite_block(pages: Bitmap, other: Bitmap, block: int) -> None:
 
 
 @jit
-def fold_block(sets: GuestSets, block: int) -> None:
+def _fold_block(sets: GuestSets, block: int) -> None:
     """Book the writes to a block where they belong."""
     if sets.recent.blocks[block] != EMPTY:
         close_block(sets.recent, block)
@@ -91,7 +91,7 @@ def fold_block(sets: GuestSets, block: int) -> None:
 def fold_writes(sets: GuestSets) -> None:
     """Book all writes where they belong."""
     for block in range(sets.recent.blocks.size):
-        fold_block(sets, block)
+        _fold_block(sets, block)
 
 
 @jit
@@ -103,7 +103,7 @@ def clear_chunk(sets: GuestSets, start: int, stop: int) -> None:
         block = start >> BLOCK_SHIFT
         border = min((block + 1) << BLOCK_SHIFT, log.size)
         end = min(border, stop)
-        fold_block(sets, block)
+        _fold_block(sets, block)
         whole = start & (BLOCK - 1) == 0 and end == border
         if whole and taken.blocks[block] == FULL:
             log.blocks[block] = EMPTY
